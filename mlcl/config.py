@@ -1,0 +1,279 @@
+"""The experiment, as it stands in config/*.yaml: keys, types, ranges and defaults, all in this file.
+
+An `Experiment` is read once and its parts are passed down: each stage of the pipeline sees only the part that
+may change its result (`Dataset`, `Method`, `Evaluation`, ...), so that a change elsewhere never reruns it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from mlcl.errors import UserError
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$")]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+# How many levels each encoder has; `encoders.build` is held to it by a test.
+LEVELS = {"conv4": 4, "resnet12": 4}
+
+
+class Part(BaseModel):
+    """A part of the config: immutable, closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+# -- data ---------------------------------------------------------------------------------------------------
+
+
+class Glyphs(Part):
+    """The embedded data set: characters rendered from the fonts that matplotlib ships."""
+
+    source: Literal["glyphs"]
+    split: Literal["random", "script"] = "random"
+    """`random`: classes split at random, as in mini-ImageNet; `script`: no script in two splits, as in tiered."""
+    size: Annotated[int, Field(ge=16, le=128)] = 32
+    """Side of the images in pixels."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+
+class MiniImagenet(Part):
+    """mini-ImageNet as a folder `images/` beside Ravi and Larochelle's train.csv, val.csv and test.csv."""
+
+    source: Literal["mini-imagenet"]
+    path: str = "data/raw/mini-imagenet"
+    """The folder; a relative path starts at the root of the repository."""
+    size: Annotated[int, Field(ge=16, le=512)] = 84
+    """Side of the packed images in pixels."""
+
+
+Dataset = Annotated[Glyphs | MiniImagenet, Field(discriminator="source")]
+
+
+# -- training -----------------------------------------------------------------------------------------------
+
+
+class Encoder(Part):
+    name: Literal["conv4", "resnet12"] = "conv4"
+    width: Positive = 64
+    """Channels of the first level: conv4 keeps it at every level, resnet12 multiplies it by 1, 2.5, 5 and 10."""
+    pool: Positive = 1
+    """A level's map is averaged on a grid of pool x pool cells, then flattened."""
+    drop_block: Fraction = 0.0
+    """resnet12 only: the share of the last two levels' maps that DropBlock drops while training."""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels' numbers, first to last, counted from 1."""
+        return tuple(range(1, LEVELS[self.name] + 1))
+
+    @model_validator(mode="after")
+    def _drop_block_needs_resnet12(self):
+        if self.drop_block and self.name != "resnet12":
+            raise ValueError(f"drop_block is for resnet12; remove it, or change name: {self.name}")
+        return self
+
+
+class Objective(Part):
+    """loss = cross_entropy * CE + sum over levels l of levels[l] * contrast(z_l)."""
+
+    cross_entropy: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the cross-entropy on the last level's representation."""
+    contrast: Literal["simclr", "supcon"] | None = None
+    """`simclr`: NT-Xent, the other view alone is positive; `supcon`: every view of the same class is."""
+    levels: dict[Positive, Annotated[float, Field(gt=0)]] = {}
+    """The levels that get the contrastive loss, each with its weight."""
+    temperature: Annotated[float, Field(gt=0)] = 0.1
+    projection: Positive = 128
+    """Output dimension of each level's projection head."""
+
+    @model_validator(mode="after")
+    def _something_to_learn(self):
+        if (self.contrast is None) != (not self.levels):
+            raise ValueError("contrast and levels go together: give both, or neither")
+        if not self.cross_entropy and not self.levels:
+            raise ValueError("nothing to learn: give cross_entropy a weight, or set contrast and levels")
+        return self
+
+
+class Schedule(Part):
+    """The learning rate as a function of the training's progress."""
+
+    name: Literal["cosine", "step"] = "cosine"
+    warmup: Fraction = 0.0
+    """Share of the training over which the learning rate rises linearly from zero."""
+    milestones: tuple[Fraction, ...] = (0.6, 0.8)
+    """`step` only: shares of the training after which the learning rate is multiplied by `decay`."""
+    decay: Fraction = 0.1
+
+
+class Augmentation(Part):
+    views: tuple[Literal["crop", "simclr"], Literal["crop", "simclr"]] = ("crop", "simclr")
+    """The styles of the two views. `crop`: shift by up to a tenth, jitter (as RFS); `simclr`: random resized crop,
+    strong jitter, sometimes greyscale."""
+    scale: tuple[Fraction, Fraction] = (0.2, 1.0)
+    """`simclr`: the share of the image's area that the random resized crop keeps, from and to."""
+
+    @model_validator(mode="after")
+    def _scale_ascends(self):
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError("scale must ascend from above 0 to at most 1, as in [0.2, 1.0]")
+        return self
+
+
+class Validation(Part):
+    every: Positive = 5
+    """Epochs between two few-shot validations; the last epoch is always validated."""
+    episodes: Positive = 200
+    shot: Positive = 5
+
+
+class Training(Part):
+    epochs: Positive = 20
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    """Images a step; each is seen in two views."""
+    learning_rate: Annotated[float, Field(gt=0)] = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    schedule: Schedule = Schedule()
+    augmentation: Augmentation = Augmentation()
+    validation: Validation = Validation()
+    precision: Literal["auto", "bfloat16", "float32"] = "auto"
+    """`auto`: bfloat16 autocast where the hardware multiplies in it, else float32."""
+    threads: Positive = 1
+    """CPU threads of one training. Part of the recipe, since the last digits depend on it."""
+
+
+class Method(Part):
+    """A training recipe."""
+
+    title: str | None = None
+    """How the tables call it; by default its key."""
+    objective: Objective
+    encoder: Encoder
+    training: Training
+
+    @model_validator(mode="after")
+    def _levels_exist(self):
+        missing = sorted(set(self.objective.levels) - set(self.encoder.levels))
+        if missing:
+            raise ValueError(
+                f"objective.levels: {self.encoder.name} has no level {missing[0]}; "
+                f"it has levels {self.encoder.levels[0]} to {self.encoder.levels[-1]}"
+            )
+        return self
+
+
+# -- evaluation ---------------------------------------------------------------------------------------------
+
+Classifier = Literal["logistic_regression", "nearest_centroid", "cosine_centroid"]
+
+
+class Evaluation(Part):
+    split: Literal["test", "val"] = "test"
+    episodes: Annotated[int, Field(ge=2)] = 600
+    way: Annotated[int, Field(ge=2)] = 5
+    shots: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 5)
+    queries: Positive = 15
+    """Query images a class."""
+    classifiers: Annotated[tuple[Classifier, ...], Field(min_length=1)] = (
+        "logistic_regression",
+        "nearest_centroid",
+        "cosine_centroid",
+    )
+    """The comparison table shows the first."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the episodes: with it, the split and the shape, every method meets the same ones."""
+
+
+class Experiment(Part):
+    name: Name
+    """The experiment lives in results/<name>/."""
+    datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
+    methods: Annotated[dict[Name, Method], Field(min_length=1)]
+    encoder: Encoder = Encoder()
+    """What every method trains, save for the keys that it sets itself under methods.<name>.encoder."""
+    training: Training = Training()
+    """How every method trains, save for the keys that it sets itself under methods.<name>.training."""
+    evaluation: Evaluation = Evaluation()
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    """One training per data set, method and seed."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: the GPU where there is one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _methods_inherit(cls, values: Any) -> Any:
+        """Complete each method's `encoder` and `training` from the experiment's."""
+        if not isinstance(values, dict) or not isinstance(values.get("methods"), dict):
+            return values
+        methods = {}
+        for name, method in values["methods"].items():
+            if isinstance(method, dict):
+                shared = {key: values.get(key, {}) for key in ("encoder", "training")}
+                method = {**method, **{key: _merged(shared[key], method.get(key, {})) for key in shared}}
+            methods[name] = method
+        return {**values, "methods": methods}
+
+    @classmethod
+    def parse(cls, values: Any, source: str) -> Experiment:
+        """The experiment in `values`. Raises `UserError` that names `source` and the key at fault."""
+        return _validated(TypeAdapter(cls), values, source)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Experiment:
+        """The experiment in a YAML file. Raises `UserError` where it is missing or wrong."""
+        try:
+            values = yaml.safe_load(Path(path).read_text())
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a config file") from error
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+        return cls.parse(values, str(path))
+
+
+T = TypeVar("T")
+
+
+def part(kind: type[T], text: str) -> T:
+    """The part of a config that `text` gives: JSON itself, or FILE:KEY.KEY..., as in config/config.yaml:methods.mine.
+
+    Raises `UserError` where the text, the file or the key is wrong.
+    """
+    if text.lstrip().startswith("{"):
+        return _validated(TypeAdapter(kind), yaml.safe_load(text), "the JSON given")
+    path, _, keys = text.partition(":")
+    found: Any = Experiment.load(path)
+    for key in filter(None, keys.split(".")):
+        try:
+            found = found[key] if isinstance(found, dict) else getattr(found, key)
+        except (KeyError, AttributeError):
+            known = found if isinstance(found, dict) else type(found).model_fields
+            raise UserError(f"{path}: has no {keys}: there is no '{key}' among {', '.join(known)}") from None
+    return _validated(TypeAdapter(kind), found, text)
+
+
+def _merged(shared: Any, own: Any) -> Any:
+    """`own` over `shared`, key by key at every depth."""
+    if isinstance(shared, dict) and isinstance(own, dict):
+        return {**shared, **{key: _merged(shared.get(key), value) for key, value in own.items()}}
+    return own
+
+
+def _validated(adapter: TypeAdapter, values: Any, source: str) -> Any:
+    try:
+        return adapter.validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(step) for step in first["loc"] if step != "[key]")
+        reason = {
+            "extra_forbidden": "is no key of the config; check its spelling",
+            "missing": "is missing; add it",
+        }.get(first["type"], first["msg"].removeprefix("Value error, "))
+        given = "" if isinstance(first["input"], dict) or first["type"] == "missing" else f" (given: {first['input']!r})"
+        raise UserError(f"{source}: {key + ': ' if key else ''}{reason}{given}") from error
