@@ -130,7 +130,9 @@ class Validation(Part):
     every: Positive = 5
     """Epochs between two few-shot validations; the last epoch is always validated."""
     episodes: Positive = 200
+    way: Annotated[int, Field(ge=2)] = 5
     shot: Positive = 5
+    queries: Positive = 15
 
 
 class Training(Part):
@@ -275,5 +277,7 @@ def _validated(adapter: TypeAdapter, values: Any, source: str) -> Any:
             "extra_forbidden": "is no key of the config; check its spelling",
             "missing": "is missing; add it",
         }.get(first["type"], first["msg"].removeprefix("Value error, "))
-        given = "" if isinstance(first["input"], dict) or first["type"] == "missing" else f" (given: {first['input']!r})"
+        given = (
+            "" if isinstance(first["input"], dict) or first["type"] == "missing" else f" (given: {first['input']!r})"
+        )
         raise UserError(f"{source}: {key + ': ' if key else ''}{reason}{given}") from error

@@ -1,9 +1,9 @@
 """The packed form of a data set: one memory-mapped array of images, whatever the source.
 
-    images.npy      uint8 [N, H, W, C], sorted by class
-    labels.npy      int64 [N], row numbers of classes.csv
-    classes.csv     class, superclass, split (train, val or test), count
-    manifest.json   what it was made from, checksums, and the training split's channel statistics; written last
+images.npy      uint8 [N, H, W, C], sorted by class
+labels.npy      int64 [N], row numbers of classes.csv
+classes.csv     class, superclass, split (train, val or test), count
+manifest.json   what it was made from, checksums, and the training split's channel statistics; written last
 """
 
 from __future__ import annotations

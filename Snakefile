@@ -1,0 +1,42 @@
+"""From raw data to the paper's tables: `snakemake` runs config/config.yaml in results/<its name>/.
+
+Another experiment: snakemake --configfile config/mini-imagenet-cpu.yaml
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "workflow/rules/common.smk"
+
+
+workdir: f"{workflow.basedir}/results/{experiment.name}"
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/tables.smk"
+
+
+wildcard_constraints:
+    dataset="[^/]+",
+    method="[^/]+",
+    seed=r"\d+",
+
+
+localrules:
+    all,
+    data,
+    train,
+    features,
+    evaluate,
+    tables,
+
+
+rule all:
+    default_target: True
+    input:
+        rules.tables.input,

@@ -1,0 +1,151 @@
+"""Encoders: image batch -> one representation a level.
+
+encoder = Encoder(spec, mean, std)
+vectors = encoder(images)           # one [N, D_l] a level, first to last
+save(encoder, path, made_by={...}); encoder, made_by = load(path)
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mlcl import config
+from mlcl.errors import UserError
+from mlcl.files import replacing
+
+
+class Encoder(nn.Module):
+    """Normalises the images, runs the network, and averages each level's map over a grid of pool x pool cells."""
+
+    def __init__(self, spec: config.Encoder, mean: list[float], std: list[float]):
+        """`mean` and `std` are the training images' channel statistics, in [0, 1]: their length sets the channels."""
+        super().__init__()
+        self.spec = spec
+        self.network = build(spec, len(mean))
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None])
+        self.to(memory_format=torch.channels_last)  # in which convolutions are fastest, on GPUs and CPUs
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """float [N, C, H, W] in [0, 1] -> one [N, C_l, H_l, W_l] a level."""
+        normal = (images - self.mean) / self.std
+        return self.network(normal.contiguous(memory_format=torch.channels_last))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """float [N, C, H, W] in [0, 1] -> one representation [N, D_l] a level."""
+        return [F.adaptive_avg_pool2d(m, self.spec.pool).flatten(1) for m in self.maps(images)]
+
+    @property
+    def dims(self) -> list[int]:
+        """D_l of every level."""
+        return [channels * self.spec.pool**2 for channels in self.network.channels]
+
+
+def save(encoder: Encoder, path: Path, made_by: dict[str, Any]) -> None:
+    """One safetensors file with the weights, and in its metadata the encoder's spec and what made it."""
+    tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    metadata = {"encoder": encoder.spec.model_dump_json(), "made_by": json.dumps(made_by, sort_keys=True)}
+    with replacing(path) as (temporary,):
+        safetensors.torch.save_file(tensors, temporary, metadata)
+
+
+def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
+    """The encoder in evaluation mode, and what made it. Raises `UserError` where the file is missing or damaged."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(f"{path}: is no readable checkpoint ({error}); train again, or restore the file") from error
+    spec = config.Encoder.model_validate_json(metadata["encoder"])
+    encoder = Encoder(spec, tensors["mean"].flatten().tolist(), tensors["std"].flatten().tolist())
+    encoder.load_state_dict(tensors)
+    return encoder.eval(), json.loads(metadata["made_by"])
+
+
+def build(spec: config.Encoder, channels: int) -> Conv4 | ResNet12:
+    """The network with random weights, for images of so many channels; it returns every level's map."""
+    if spec.name == "conv4":
+        return Conv4(channels, spec.width)
+    return ResNet12(channels, spec.width, spec.drop_block)
+
+
+class Conv4(nn.Module):
+    """Four blocks of 3x3 convolution, batch norm, ReLU and 2x2 max-pool (Vinyals et al. 2016; Snell et al. 2017)."""
+
+    def __init__(self, channels: int, width: int):
+        super().__init__()
+        self.channels = (width,) * 4
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(inputs, width, 3, padding=1, bias=False), nn.BatchNorm2d(width))
+            for inputs in (channels, width, width, width)
+        )
+        _initialise(self)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps, x = [], images
+        for block in self.blocks:
+            # Max-pool and ReLU commute; in this order the ReLU touches a quarter of the values.
+            x = F.relu(F.max_pool2d(block(x), 2))
+            maps.append(x)
+        return maps
+
+
+class ResNet12(nn.Module):
+    """Four residual stages as in RFS (Tian et al. 2020): widths 64-160-320-640 for `width` 64."""
+
+    def __init__(self, channels: int, width: int, drop_block: float):
+        super().__init__()
+        self.channels = (width, width * 5 // 2, width * 5, width * 10)
+        inputs = (channels, *self.channels[:-1])
+        # RFS drops blocks in the last two stages only.
+        drops = (0.0, 0.0, drop_block, drop_block)
+        self.stages = nn.ModuleList(Residual(*args) for args in zip(inputs, self.channels, drops, strict=True))
+        _initialise(self)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps, x = [], images
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+
+class Residual(nn.Module):
+    """Three 3x3 convolutions and a 1x1 shortcut, LeakyReLU 0.1, 2x2 max-pool, then DropBlock while training."""
+
+    def __init__(self, inputs: int, outputs: int, drop_block: float):
+        super().__init__()
+        convs = [nn.Conv2d(i, outputs, 3, padding=1, bias=False) for i in (inputs, outputs, outputs)]
+        self.convs = nn.ModuleList(convs)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _ in convs)
+        self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
+        if drop_block:
+            from mlcl.vision import DropBlock2d  # here, since importing torchvision takes a second
+
+            self.drop = DropBlock2d(drop_block, block_size=5)  # smaller where the map is
+        else:
+            self.drop = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            y = norm(conv(y))
+            if i < 2:
+                y = F.leaky_relu(y, 0.1)
+        # Max-pool and LeakyReLU commute (both are monotone); in this order the LeakyReLU touches a quarter.
+        return self.drop(F.leaky_relu(F.max_pool2d(y + self.shortcut(x), 2), 0.1))
+
+
+def _initialise(encoder: nn.Module) -> None:
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="leaky_relu")

@@ -1,0 +1,58 @@
+"""Few-shot tasks: n-way k-shot episodes, drawn once, as arrays of row numbers."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from mlcl.errors import UserError
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """E episodes as row numbers of a split's images; both arrays are int64 and hold one class a row of axis 1."""
+
+    support: np.ndarray
+    """[E, way, shot]"""
+    query: np.ndarray
+    """[E, way, queries]"""
+
+
+def sample(labels: np.ndarray, *, split: str, episodes: int, way: int, shot: int, queries: int, seed: int) -> Episodes:
+    """Draw episodes from images with these labels (int [N]).
+
+    The draw depends on the arguments alone, so that every method meets the same episodes. Classes, and images within
+    a class, are drawn without replacement; a support image is never a query. Raises `UserError` where the split has
+    too few classes or a class has too few images.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    if len(classes) < way:
+        raise UserError(f"split {split} has {len(classes)} classes, fewer than evaluation.way = {way}; lower it")
+    if counts.min() < shot + queries:
+        raise UserError(
+            f"split {split} has a class of {counts.min()} images, fewer than {shot} shots plus {queries} queries; "
+            "lower evaluation.shots or evaluation.queries"
+        )
+    rng = np.random.default_rng([seed, zlib.crc32(split.encode()), way, shot, queries])
+    chosen = rng.random((episodes, len(classes))).argsort(1)[:, :way]
+    rows = _distinct(rng, counts[chosen].ravel(), shot + queries).reshape(episodes, way, shot + queries)
+    by_class = np.argsort(labels, kind="stable")  # the images of a class, one after the other
+    first = np.cumsum(counts) - counts
+    images = by_class[first[chosen][..., None] + rows]
+    return Episodes(images[..., :shot], images[..., shot:])
+
+
+def _distinct(rng: np.random.Generator, bounds: np.ndarray, k: int) -> np.ndarray:
+    """[M, k]: in each row, k distinct integers below its bound, in random order.
+
+    Floyd's algorithm (Bentley and Floyd 1987) on all rows at once: time and memory do not grow with the bounds.
+    """
+    drawn = np.empty((len(bounds), k), np.int64)
+    for j in range(k):
+        top = bounds - k + j
+        candidate = (rng.random(len(bounds)) * (top + 1)).astype(np.int64)
+        taken = (drawn[:, :j] == candidate[:, None]).any(1)
+        drawn[:, j] = np.where(taken, top, candidate)
+    return np.take_along_axis(drawn, rng.random(drawn.shape).argsort(1), 1)

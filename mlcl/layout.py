@@ -1,0 +1,148 @@
+"""A frame of numbers in long form, laid out in rows and columns; the layout as markdown and as LaTeX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate, groupby, pairwise
+from operator import itemgetter
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+MINUS = "\N{MINUS SIGN}"
+ABSENT = "\N{EN DASH}"
+
+LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': "''",
+        "±": r"$\pm$",
+        MINUS: "$-$",
+        ABSENT: "--",
+        # After \\ these would be read as its arguments.
+        "[": "{[}",
+        "]": "{]}",
+        "*": "{*}",
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+    }
+)
+
+
+class Bold(str):
+    """A text to be set in bold."""
+
+
+class Table(NamedTuple):
+    """The texts of a table; a renderer escapes them."""
+
+    title: str
+    labels: list[str]
+    """Headings of the columns that name a row."""
+    columns: list[tuple[str, int]]
+    """The columns with numbers: data set and shot."""
+    blocks: dict[str, list[list[str]]]
+    """The rows, between rules, by the heading above them; an empty heading is not shown."""
+    notes: list[str]
+
+
+def lay_out(
+    title: str,
+    frame: pd.DataFrame,
+    columns: Sequence[tuple[str, int]],
+    labels: Mapping[str, str],
+    value: str,
+    notes: Sequence[str],
+    sign: str = "",
+) -> Table:
+    """A row for each combination of the frame's `labels` (column: heading), a column for each data set and shot.
+
+    `frame` has a row a number: block, the labels, dataset, shot, `value` with its ci95 (NaN: none), and bold. Rows
+    and blocks come in the frame's order. `sign` "+" marks positive numbers.
+    """
+    blocks: dict[str, list[list[str]]] = {}
+    for heading, block in frame.groupby("block", sort=False):
+        blocks[heading] = []
+        for names, row in block.groupby(list(labels), sort=False):
+            numbers = zip(row["dataset"], row["shot"], row[value], row["ci95"], row["bold"], strict=True)
+            texts = {(dataset, shot): _text(*number, sign) for dataset, shot, *number in numbers}
+            blocks[heading].append([*names, *(texts.get(column, ABSENT) for column in columns)])
+    return Table(title, list(labels.values()), list(columns), blocks, list(notes))
+
+
+def _text(mean: float, ci95: float, bold: bool, sign: str) -> str:
+    """The only place where numbers are rounded: two decimals, and no negative zero."""
+    text = f"{mean:{sign}z.2f}" if np.isnan(ci95) else f"{mean:{sign}z.2f} ± {ci95:.2f}"
+    return (Bold if bold else str)(text.replace("-", MINUS))
+
+
+def markdown(table: Table) -> str:
+    """The table under a heading, the notes below it. The headings of blocks are rows in italics."""
+    width = len(table.labels) + len(table.columns)
+    lines = [
+        _markdown_row([*table.labels, *(_markdown_text(f"{name} {shot}-shot") for name, shot in table.columns)]),
+        _markdown_row([*[":--"] * len(table.labels), *["--:"] * len(table.columns)]),
+    ]
+    for heading, rows in table.blocks.items():
+        if heading:
+            lines.append(_markdown_row([f"*{_markdown_text(heading)}*", *[""] * (width - 1)]))
+        lines += [_markdown_row(map(_markdown_text, row)) for row in rows]
+    return "\n".join([f"## {table.title}", "", *lines, *(f"\n{_markdown_text(note)}" for note in table.notes), ""])
+
+
+def _markdown_row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _markdown_text(text: str) -> str:
+    escaped = re.sub(r"([\\`*_|<])", r"\\\1", text)
+    return f"**{escaped}**" if isinstance(text, Bold) else escaped
+
+
+def latex(table: Table) -> str:
+    """A `tabular` with booktabs' rules, the notes below it. To be input inside of a `table`, or of the text."""
+    labels, width = len(table.labels), len(table.labels) + len(table.columns)
+    datasets = [(name, len(list(columns))) for name, columns in groupby(table.columns, key=itemgetter(0))]
+    spans = [f"\\multicolumn{{{count}}}{{c}}{{{_latex_text(name)}}}" for name, count in datasets]
+    ends = accumulate((count for _, count in datasets), initial=labels)
+    lines = [
+        f"\\begin{{tabular}}{{{'l' * labels}{'c' * len(table.columns)}}}",
+        r"\toprule",
+        f"\\multicolumn{{{labels}}}{{l}}{{}} & {' & '.join(spans)} \\\\",
+        " ".join(f"\\cmidrule(lr){{{end + 1}-{next_end}}}" for end, next_end in pairwise(ends)),
+        _latex_row([*table.labels, *(f"{shot}-shot" for _, shot in table.columns)]),
+    ]
+    for heading, rows in table.blocks.items():
+        lines.append(r"\midrule")
+        if heading:
+            lines.append(f"\\multicolumn{{{width}}}{{l}}{{\\emph{{{_latex_text(heading)}}}}} \\\\")
+        lines += map(_latex_row, rows)
+    notes = [f"\\textbf{{{_latex_text(table.title)}.}}", *map(_latex_text, table.notes)]
+    return "\n".join(
+        [
+            *lines,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+            r"\medskip",
+            r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
+            "\n\n".join(notes),
+            r"\end{minipage}",
+            "",
+        ]
+    )
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    return " & ".join(map(_latex_text, texts)) + r" \\"
+
+
+def _latex_text(text: str) -> str:
+    escaped = text.translate(LATEX)
+    return f"\\textbf{{{escaped}}}" if isinstance(text, Bold) else escaped

@@ -1,0 +1,243 @@
+"""Train one method on one data set from one seed.
+
+Everything random in a step is a function of (seed, step), so that a run needs to remember only its weights, its
+optimiser and its place to continue exactly where it was killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import pickle
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from mlcl import augment, classifiers, config, episodes, features, hardware, seeds
+from mlcl.data.packed import Packed
+from mlcl.encoders import Encoder, save
+from mlcl.errors import UserError
+from mlcl.files import replacing
+from mlcl.fingerprint import fingerprint
+from mlcl.objectives import Objective
+from mlcl.progress import Progress
+from mlcl.vision import make_grid
+
+SAVE_SECONDS = 60.0
+LOG_STEPS = 20
+
+
+def learning_rate(spec: config.Training, progress: float) -> float:
+    """The learning rate at a share of the training in [0, 1]: linear warm-up, then cosine or steps."""
+    schedule = spec.schedule
+    if progress < schedule.warmup:
+        return spec.learning_rate * progress / schedule.warmup
+    if schedule.name == "step":
+        return spec.learning_rate * schedule.decay ** sum(progress >= m for m in schedule.milestones)
+    return spec.learning_rate * (1 + math.cos(math.pi * (progress - schedule.warmup) / (1 - schedule.warmup))) / 2
+
+
+class Run:
+    """A training in progress: all that changes from step to step."""
+
+    def __init__(self, packed: Packed, method: config.Method, seed: int, device: torch.device):
+        spec, manifest = method.training, packed.manifest
+        self.method, self.seed, self.device, self.flip = method, seed, device, manifest["flip"]
+        self.base, self.validation = packed.split("train"), packed.split("val")
+        if len(self.base.labels) < spec.batch_size:
+            raise UserError(f"training.batch_size: {spec.batch_size} is more than the {len(self.base.labels)} images")
+        self.steps_per_epoch = len(self.base.labels) // spec.batch_size
+        self.steps = spec.epochs * self.steps_per_epoch
+        torch.manual_seed(seeds.derive(seed, "weights"))
+        self.encoder = Encoder(method.encoder, manifest["mean"], manifest["std"]).to(device)
+        self.objective = Objective(method.objective, self.encoder.dims, len(self.base.classes)).to(device)
+        self.optimiser = torch.optim.SGD(
+            [*self.encoder.parameters(), *self.objective.parameters()],
+            lr=spec.learning_rate,
+            momentum=spec.momentum,
+            weight_decay=spec.weight_decay,
+        )
+        self.step = 0
+        self.sums: dict[str, Tensor] = {}  # of the losses in this epoch, float64
+        self.history: list[dict[str, float]] = []  # one row an epoch
+        self.labels = torch.from_numpy(self.base.labels).to(device)
+        self.resident = _on_gpu(self.base.images, device)
+
+    # -- one step ---------------------------------------------------------------------------------------------
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Two views of the step's images, float [2N, C, H, W], and the labels [N]."""
+        epoch, place = divmod(self.step, self.steps_per_epoch)
+        order = torch.randperm(len(self.labels), generator=seeds.generator(self.seed, "order", epoch))
+        rows = order[place * self.method.training.batch_size :][: self.method.training.batch_size]
+        if self.resident is None:
+            images = features.to_images(self.base.images[rows.numpy()], self.device)
+        else:
+            images = self.resident[rows.to(self.device)].permute(0, 3, 1, 2)
+        generator = seeds.generator(self.seed, "views", self.step)
+        views = augment.two_views(images, self.method.training.augmentation, self.flip, generator)
+        return views, self.labels[rows.to(self.device)]
+
+    def advance(self) -> dict[str, Tensor]:
+        """One step of SGD; the parts of its loss."""
+        self.encoder.train()
+        self.rate = learning_rate(self.method.training, self.step / self.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate
+        views, labels = self.batch()
+        torch.manual_seed(seeds.derive(self.seed, "drop", self.step))
+        with hardware.autocast(self.device, self.method.training.precision):
+            parts = self.objective(self.encoder(views), labels)
+        self.optimiser.zero_grad(set_to_none=True)
+        parts["loss"].backward()
+        self.optimiser.step()
+        self.step += 1
+        parts = {name: value.detach() for name, value in parts.items()}
+        for name, value in parts.items():
+            self.sums[name] = self.sums.get(name, 0) + value.double()
+        return parts
+
+    # -- the end of an epoch ----------------------------------------------------------------------------------
+
+    def close_epoch(self) -> dict[str, float]:
+        """The epoch's row of metrics, added to the history."""
+        spec, epoch = self.method.training, self.step // self.steps_per_epoch
+        row: dict[str, float] = {"epoch": epoch, "learning_rate": self.rate}
+        row |= {name: float(total) / self.steps_per_epoch for name, total in self.sums.items()}
+        if epoch % spec.validation.every == 0 or epoch == spec.epochs:
+            row |= self.validate()
+        self.sums = {}
+        self.history.append(row)
+        return row
+
+    def validate(self) -> dict[str, float]:
+        """Few-shot accuracy on the validation classes by nearest centroids: of the last level, and of all together."""
+        spec = self.method.training.validation
+        self.encoder.eval()
+        batches = features.embed(self.encoder, self.validation.images, self.device, self.method.training.precision)
+        levels = [torch.cat(vectors).numpy() for vectors in zip(*batches, strict=True)]
+        tasks = episodes.sample(
+            self.validation.labels, split="val", episodes=spec.episodes, way=spec.way, shot=spec.shot,
+            queries=spec.queries, seed=self.seed,
+        )  # fmt: skip
+        log_probabilities = [
+            classifiers.nearest_centroid(*classifiers.gram(level, tasks, self.device), spec.way) for level in levels
+        ]
+        together = torch.stack(log_probabilities).exp().mean(0)
+        return {
+            "val_last_level": float(classifiers.accuracy(log_probabilities[-1], spec.way).mean()),
+            "val_ensemble": float(classifiers.accuracy(together, spec.way).mean()),
+        }
+
+    # -- to stop and go on ------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "encoder": self.encoder.state_dict(),
+            "objective": self.objective.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "sums": self.sums,
+            "history": self.history,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.encoder.load_state_dict(state["encoder"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.sums, self.history = state["step"], state["sums"], state["history"]
+
+
+def train(data: Path, method: config.Method, seed: int, device: torch.device, out: Path, scratch: Path) -> None:
+    """Write out/model.safetensors (the encoder) and out/metrics.csv (one row an epoch).
+
+    `scratch` holds what is of use only while training: the state from which a killed run continues, and TensorBoard's
+    events. Raises `UserError` for bad input and where the loss stops being finite.
+    """
+    torch.set_num_threads(method.training.threads)
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a seventh of a step, and nothing here reads any
+    packed = Packed(data)
+    run = Run(packed, method, seed, device)
+    # What the result depends on: only a state of the same is continued.
+    made_by = {
+        "data": packed.manifest["sha256"],
+        "method": method.model_dump(mode="json", exclude={"title"}),
+        "seed": seed,
+        "code": fingerprint("train"),
+    }
+    digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
+    state_file = scratch / f"state-{digest[:12]}.pt"
+    resume(run, state_file)
+    writer = SummaryWriter(scratch, purge_step=run.step)
+    if run.step == 0:
+        for i, views in enumerate(run.batch()[0].chunk(2), start=1):
+            writer.add_image(f"view {i}", make_grid(views[:64].cpu()), 0)
+    saved, size = time.monotonic(), method.training.batch_size
+    with Progress("/".join(scratch.parts[-3:]), run.steps * size, "images", done=run.step * size) as progress:
+        while run.step < run.steps:
+            parts = run.advance()
+            progress.advance(size)
+            if run.step % LOG_STEPS == 0:
+                progress.status = f"loss {log(writer, run, parts, progress.rate):.3f}"
+            epoch_ends = run.step % run.steps_per_epoch == 0
+            if epoch_ends:
+                row = run.close_epoch()
+                for key in [key for key in row if key.startswith("val_")]:
+                    writer.add_scalar(f"accuracy/{key}", row[key], run.step)
+                progress.say(describe(row, method.training.epochs))
+            if epoch_ends or time.monotonic() - saved > SAVE_SECONDS:
+                with replacing(state_file) as (temporary,):
+                    torch.save(run.state(), temporary)
+                saved = time.monotonic()
+    writer.close()
+    save(run.encoder, out / "model.safetensors", made_by)
+    with replacing(out / "metrics.csv") as (temporary,):
+        pd.DataFrame(run.history).to_csv(temporary, index=False, float_format="%.6f")
+    state_file.unlink(missing_ok=True)
+
+
+def resume(run: Run, state_file: Path) -> None:
+    """Continue from a saved state, if there is one. Raises `UserError` where it cannot be read."""
+    if not state_file.exists():
+        return
+    try:
+        run.restore(torch.load(state_file, map_location="cpu", weights_only=True))
+    except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise UserError(f"{state_file}: is damaged; delete it to train from the start") from error
+    print(f"{state_file}: continuing from step {run.step} of {run.steps}", file=sys.stderr, flush=True)
+
+
+def log(writer: SummaryWriter, run: Run, parts: dict[str, Tensor], rate: float) -> float:
+    """Write the step's scalars to TensorBoard; the loss. Raises `UserError` where it is not finite."""
+    values = {name: float(value) for name, value in parts.items()}
+    if not math.isfinite(values["loss"]):
+        raise UserError(f"the loss is {values['loss']} at step {run.step}; lower training.learning_rate")
+    for name, value in values.items():
+        writer.add_scalar("accuracy/train" if name == "accuracy" else f"loss/{name}", value, run.step)
+    writer.add_scalar("learning rate", run.rate, run.step)
+    writer.add_scalar("images a second", rate, run.step)
+    return values["loss"]
+
+
+def describe(row: dict[str, float], epochs: int) -> str:
+    """An epoch in a line."""
+    text = f"epoch {row['epoch']}/{epochs} loss {row['loss']:.3f}"
+    if "val_ensemble" in row:
+        text += f" val {row['val_last_level']:.1%} (last level) {row['val_ensemble']:.1%} (ensemble)"
+    return text
+
+
+def _on_gpu(images: np.ndarray, device: torch.device) -> Tensor | None:
+    """The whole split [N, H, W, C] on the GPU where it takes less than half of what is free; else None."""
+    if device.type != "cuda" or images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
+        return None
+    return torch.from_numpy(np.ascontiguousarray(images)).to(device)

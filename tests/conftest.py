@@ -1,0 +1,63 @@
+"""Small data to train on, made in a moment."""
+
+import numpy as np
+import pytest
+import yaml
+
+from mlcl.data.packed import Class, Source, pack
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory):
+    """A packed data set of 8 base, 5 validation and 6 novel classes, 24 grey 16x16 images each: blobs at places."""
+    classes = [
+        Class(f"{split}{i}", superclass=split, split=split, count=24)
+        for split, count in (("train", 8), ("val", 5), ("test", 6))
+        for i in range(count)
+    ]
+
+    def images():
+        rng = np.random.default_rng(0)
+        y, x = np.mgrid[:16, :16]
+        for _ in classes:
+            cy, cx = rng.uniform(3, 13, 2)
+            for _ in range(24):
+                dy, dx = rng.normal(0, 0.7, 2)
+                blob = np.exp(-((y - cy - dy) ** 2 + (x - cx - dx) ** 2) / 8)
+                yield (255 * np.clip(blob + rng.normal(0, 0.1, blob.shape), 0, 1)).astype(np.uint8)[..., None]
+
+    folder = tmp_path_factory.mktemp("data") / "tiny"
+    pack(Source(classes, (16, 16, 1), images, flip=False, provenance={"dataset": "tiny"}), folder)
+    return folder
+
+
+@pytest.fixture
+def write_config(tmp_path):
+    """Write a config file; `changes` replaces keys, given as dotted paths (None removes)."""
+
+    def write(**changes):
+        values = {
+            "name": "tiny",
+            "datasets": {"glyphs": {"source": "glyphs"}},
+            "encoder": {"name": "conv4", "width": 4},
+            "training": {"epochs": 2, "batch_size": 16},
+            "methods": {
+                "cross_entropy": {"objective": {"cross_entropy": 1}},
+                "multi_level": {"objective": {"contrast": "supcon", "levels": {1: 0.5, 4: 1}}},
+            },
+            "evaluation": {"episodes": 10},
+        }
+        for path, value in changes.items():
+            *parents, key = path.split(".")
+            place = values
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            if value is None:
+                del place[key]
+            else:
+                place[key] = value
+        file = tmp_path / "config.yaml"
+        file.write_text(yaml.safe_dump(values))
+        return file
+
+    return write

@@ -1,0 +1,101 @@
+import colorsys
+
+import numpy as np
+import pytest
+import torch
+
+from mlcl import augment, config, seeds
+
+
+def pictures(n=6, channels=3, side=20):
+    return torch.randint(0, 256, (n, channels, side, side), generator=torch.Generator().manual_seed(0)).byte()
+
+
+def views(images, flip=True, seed=0, **spec):
+    return augment.two_views(images, config.Augmentation(**spec), flip, seeds.generator(seed, "views", 0))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("styles", [("crop", "simclr"), ("simclr", "simclr"), ("crop", "crop")])
+def test_two_views_an_image(channels, styles):
+    images = pictures(channels=channels)
+    both = views(images, views=styles)
+    assert both.shape == (12, channels, 20, 20)
+    assert both.dtype == torch.float32
+    assert both.min() >= 0
+    assert both.max() <= 1
+    first, second = both.chunk(2)
+    assert not torch.equal(first, second)
+
+
+def test_a_seed_gives_the_same_views():
+    assert torch.equal(views(pictures()), views(pictures()))
+    assert not torch.equal(views(pictures()), views(pictures(), seed=1))
+
+
+def test_every_sample_has_parameters_of_its_own():
+    same = pictures(1).repeat(6, 1, 1, 1)
+    for view in views(same).chunk(2):
+        assert len({v.numpy().tobytes() for v in view}) == 6
+
+
+def test_a_sample_is_augmented_alone():
+    """Another image in the batch changes nothing."""
+    images = pictures()
+    other = images.clone()
+    other[1:] = 0
+    assert torch.equal(views(images)[0], views(other)[0])
+
+
+def test_a_shift_of_whole_pixels_is_a_crop_of_the_padded_image():
+    images = pictures().float()
+    dx, dy = torch.tensor([0, 1, -2, 2, 1, -1]), torch.tensor([0, 2, 1, -2, 0, -1])
+    shifted = augment.resample(images, torch.ones(6, 2), torch.stack([dx, dy], 1) * 2 / 20, torch.ones(6))
+    padded = np.pad(images.numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)))
+    for i in range(6):
+        cut = padded[i, :, 2 + dy[i] : 22 + dy[i], 2 + dx[i] : 22 + dx[i]]
+        np.testing.assert_allclose(shifted[i], cut, atol=1e-2)
+
+
+def test_a_mirror_is_a_flip():
+    images = pictures().float()
+    mirrored = augment.resample(images, torch.ones(6, 2), torch.zeros(6, 2), -torch.ones(6))
+    torch.testing.assert_close(mirrored, images.flip(3), atol=1e-2, rtol=0)
+
+
+def test_without_flip_nothing_is_mirrored():
+    """An image bright on the left stays brighter on the left."""
+    image = torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
+    image[..., :10] = 255
+    batch = image.repeat(64, 1, 1, 1)
+    for seed in range(5):
+        crop = views(batch, flip=False, seed=seed, views=("crop", "crop"))
+        assert (crop[..., :16].mean((1, 2, 3)) > crop[..., 16:].mean((1, 2, 3))).all()
+    flipped = views(batch, flip=True, views=("crop", "crop"))
+    share = (flipped[..., :16].mean((1, 2, 3)) < flipped[..., 16:].mean((1, 2, 3))).float().mean()
+    assert 0.35 < share < 0.65
+
+
+def test_the_resized_crop_keeps_the_area_asked_for():
+    uniform = augment._Uniform(5000, seeds.generator(0, "area"))
+    scale, centre = augment._resized_crop(uniform, (0.2, 0.9))
+    area = scale.prod(1)
+    assert 0.17 < area.min()
+    assert area.max() <= 0.9 + 1e-6
+    assert (scale + centre.abs() <= 1 + 1e-6).all()  # inside the image
+
+
+def test_colour_matrix_turns_and_fades_about_grey():
+    n = 5
+    matrix = augment._colour_matrix(torch.tensor([1.0, 0.0, 1.0, 0.5, 1.0]), torch.tensor([0.0, 0.0, 0.6, 0.0, -0.6]))
+    torch.testing.assert_close(matrix[0], torch.eye(3), atol=1e-5, rtol=0)
+    grey = torch.full((n, 3, 1), 0.4)
+    torch.testing.assert_close(matrix @ grey, grey, atol=1e-3, rtol=0)
+    red = torch.tensor([0.8, 0.2, 0.2])
+    luma = torch.tensor(augment.LUMA)
+    torch.testing.assert_close(matrix[1] @ red, (luma @ red).expand(3), atol=1e-3, rtol=0)
+    for turned in (matrix[2] @ red, matrix[4] @ red):
+        assert float(luma @ turned) == pytest.approx(float(luma @ red), abs=1e-3)
+    torch.testing.assert_close(matrix[2] @ matrix[4], torch.eye(3), atol=1e-4, rtol=0)
+    hue, _, _ = colorsys.rgb_to_hsv(*(matrix[3] @ red).tolist())
+    assert min(hue, 1 - hue) < 0.02  # a faded red is still red

@@ -1,0 +1,74 @@
+import pytest
+from pydantic import ValidationError
+
+from mlcl import config
+from mlcl.errors import UserError
+
+
+def test_methods_inherit_key_by_key(write_config):
+    changes = {
+        "training.schedule": {"name": "step"},
+        "methods.multi_level.training": {"epochs": 7, "schedule": {"decay": 0.5}},
+        "methods.multi_level.encoder": {"width": 8},
+    }
+    experiment = config.Experiment.load(write_config(**changes))
+    plain, own = experiment.methods["cross_entropy"], experiment.methods["multi_level"]
+    assert plain.training == experiment.training
+    assert plain.encoder == experiment.encoder
+    assert (own.training.epochs, own.training.batch_size) == (7, 16)
+    assert (own.training.schedule.name, own.training.schedule.decay) == ("step", 0.5)
+    assert (own.encoder.name, own.encoder.width) == ("conv4", 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"episodes": 3}, "config.yaml: episodes: is no key of the config; check its spelling"),
+        ({"training.epoch": 3}, "methods.cross_entropy.training.epoch: is no key of the config"),
+        ({"name": None}, "config.yaml: name: is missing; add it"),
+        ({"training.epochs": "many"}, "training.epochs: Input should be a valid integer"),
+        ({"training.epochs": 0}, "training.epochs: Input should be greater than or equal to 1 (given: 0)"),
+        ({"training.learning_rate": -1}, "training.learning_rate: Input should be greater than 0"),
+        ({"methods.multi_level.objective.levels": {5: 1}}, "methods.multi_level: objective.levels: conv4 has no level 5"),
+        ({"methods.multi_level.objective.levels": {}}, "contrast and levels go together"),
+        ({"methods.cross_entropy.objective.cross_entropy": 0}, "nothing to learn"),
+        ({"encoder.drop_block": 0.1}, "drop_block is for resnet12"),
+        ({"datasets.glyphs.source": "imagenet"}, "datasets.glyphs"),
+        ({"datasets": {"a b": {"source": "glyphs"}}}, "datasets.a b"),
+        ({"evaluation.classifiers": ["svm"]}, "evaluation.classifiers.0"),
+        ({"training.augmentation": {"scale": [0.9, 0.2]}}, "scale must ascend"),
+    ],
+)
+def test_a_wrong_key_is_named_in_one_line(write_config, changes, message):
+    with pytest.raises(UserError) as caught:
+        config.Experiment.load(write_config(**changes))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1", "", "3"])
+def test_a_file_that_holds_no_config(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"config\.yaml: "):
+        config.Experiment.load(path)
+    with pytest.raises(UserError, match="missing.yaml: cannot be read"):
+        config.Experiment.load(tmp_path / "missing.yaml")
+
+
+def test_a_part_is_found_by_its_key_or_given_as_json(write_config):
+    path = write_config()
+    method = config.part(config.Method, f"{path}:methods.multi_level")
+    assert method.objective.levels == {1: 0.5, 4: 1}
+    assert config.part(config.Method, method.model_dump_json()) == method
+    assert config.part(config.Experiment, str(path)).name == "tiny"
+    with pytest.raises(UserError, match="there is no 'mine' among cross_entropy, multi_level"):
+        config.part(config.Method, f"{path}:methods.mine")
+    with pytest.raises(UserError, match="the JSON given: objective: is missing"):
+        config.part(config.Method, '{"encoder": {}, "training": {}}')
+
+
+def test_a_config_cannot_be_changed(write_config):
+    experiment = config.Experiment.load(write_config())
+    with pytest.raises(ValidationError):
+        experiment.name = "other"

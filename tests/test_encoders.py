@@ -1,0 +1,74 @@
+import pytest
+import torch
+
+from mlcl import config, encoders
+from mlcl.errors import UserError
+
+GREY = ([0.5], [0.25])
+RGB = ([0.5, 0.4, 0.3], [0.25, 0.25, 0.25])
+
+
+@pytest.mark.parametrize("name", ["conv4", "resnet12"])
+def test_every_level_is_returned(name):
+    spec = config.Encoder(name=name, width=4)
+    encoder = encoders.Encoder(spec, *RGB)
+    vectors = encoder(torch.rand(2, 3, 84, 84))
+    assert [tuple(m.shape[-2:]) for m in encoder.maps(torch.rand(2, 3, 84, 84))] == [(42, 42), (21, 21), (10, 10), (5, 5)]
+    assert len(vectors) == len(spec.levels)
+    assert [tuple(v.shape) for v in vectors] == [(2, dim) for dim in encoder.dims]
+
+
+def test_resnet12_is_the_fields():
+    encoder = encoders.Encoder(config.Encoder(name="resnet12", width=64), *RGB)
+    assert encoder.dims == [64, 160, 320, 640]
+    # RFS's encoder with its linear head over 64 classes has 12,465,344 weights.
+    weights = sum(p.numel() for p in encoder.parameters())
+    assert weights + 64 * 640 + 64 == 12_465_344
+
+
+def test_pooling_on_a_grid_flattens_its_cells():
+    spec = config.Encoder(name="conv4", width=4, pool=2)
+    encoder = encoders.Encoder(spec, *GREY)
+    maps, vectors = encoder.maps(torch.rand(3, 1, 32, 32)), encoder(torch.rand(3, 1, 32, 32))
+    assert encoder.dims == [16] * 4
+    assert all(v.shape == (3, 16) for v in vectors)
+    assert maps[0].shape == (3, 4, 16, 16)
+
+
+def test_drop_block_drops_in_training_only():
+    encoder = encoders.Encoder(config.Encoder(name="resnet12", width=2, drop_block=0.5), *RGB)
+    images = torch.rand(4, 3, 84, 84)
+    encoder.eval()
+    assert torch.equal(encoder(images)[-1], encoder(images)[-1])
+    encoder.train()
+    assert not torch.equal(encoder(images)[-1], encoder(images)[-1])
+    maps = encoder.maps(images)
+    assert (maps[1] != 0).all()
+    assert (maps[2] == 0).any()
+
+
+def test_a_saved_encoder_comes_back(tmp_path):
+    encoder = encoders.Encoder(config.Encoder(width=4), *GREY).eval()
+    path = tmp_path / "model.safetensors"
+    encoders.save(encoder, path, {"seed": 3})
+    again, made_by = encoders.load(path)
+    images = torch.rand(2, 1, 32, 32)
+    assert made_by == {"seed": 3}
+    assert all(torch.equal(a, b) for a, b in zip(encoder(images), again(images), strict=True))
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path):
+    path = tmp_path / "model.safetensors"
+    encoders.save(encoders.Encoder(config.Encoder(width=4), *GREY), path, {})
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"model\.safetensors: is no readable checkpoint.*train again"):
+        encoders.load(path)
+    with pytest.raises(UserError, match="nowhere"):
+        encoders.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", sorted(config.LEVELS))
+def test_the_config_knows_how_many_levels_there_are(name):
+    spec = config.Encoder(name=name, width=2)
+    assert len(encoders.build(spec, 3).channels) == len(spec.levels)

@@ -1,0 +1,110 @@
+"""The losses against naive loops, and their gradients."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from mlcl import config
+from mlcl.objectives import Objective, contrast
+
+
+def naive_contrast(z, labels, temperature):
+    """Khosla et al. 2020, eq. 2, term by term."""
+    total = 0.0
+    for i in range(len(z)):
+        others = [a for a in range(len(z)) if a != i]
+        positives = [p for p in others if labels[p] == labels[i]]
+        if not positives:
+            continue
+        denominator = sum(math.exp(float(z[i] @ z[a]) / temperature) for a in others)
+        terms = [math.log(math.exp(float(z[i] @ z[p]) / temperature) / denominator) for p in positives]
+        total += -sum(terms) / len(positives)
+    return total / len(z)
+
+
+def unit(*shape, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=10), st.sampled_from([0.07, 0.1, 0.5]))
+def test_contrast_equals_the_naive_loop(labels, temperature):
+    z = unit(len(labels), 5, seed=len(labels))
+    ours = contrast(z, torch.tensor(labels), temperature)
+    assert float(ours) == pytest.approx(naive_contrast(z, labels, temperature), rel=1e-9)
+
+
+def test_contrast_with_one_label_an_image_is_nt_xent():
+    z, n, temperature = unit(8, 5), 4, 0.1
+    ours = contrast(z, torch.arange(n).repeat(2), temperature)
+    # Chen et al. 2020, eq. 1, with view i + n as the positive of view i.
+    similarity = z @ z.T / temperature
+    similarity.fill_diagonal_(-torch.inf)
+    assert float(ours) == pytest.approx(float(F.cross_entropy(similarity, (torch.arange(8) + n) % 8)), rel=1e-9)
+
+
+@pytest.mark.parametrize("labels", [[0, 1, 2, 0, 1, 2], [0, 0, 1, 0, 0, 1], [0, 1, 2, 3, 4, 4]])
+def test_contrast_gradient(labels):
+    z = unit(6, 3).requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: contrast(z, torch.tensor(labels), 0.3), z)
+
+
+def test_contrast_is_computed_in_float32_under_autocast():
+    z = unit(16, 8).float()
+    labels = torch.arange(8).repeat(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = contrast(z, labels, 0.07)
+    assert inside.dtype == torch.float32
+    assert float(inside) == float(contrast(z, labels, 0.07))
+
+
+def test_contrast_without_any_positive_is_zero_and_has_a_finite_gradient():
+    z = unit(4, 3).requires_grad_()
+    loss = contrast(z, torch.arange(4), 0.1)
+    loss.backward()
+    assert float(loss) == 0
+    assert torch.isfinite(z.grad).all()
+
+
+def objective(**spec):
+    torch.manual_seed(0)
+    return Objective(config.Objective(**spec), dims=[3, 4], classes=5).double()
+
+
+def test_objective_is_the_weighted_sum_over_levels():
+    loss = objective(cross_entropy=0.5, contrast="supcon", levels={1: 0.25, 2: 2.0}, temperature=0.2)
+    levels, labels = [torch.randn(8, 3).double(), torch.randn(8, 4).double()], torch.tensor([0, 1, 0, 2])
+    parts = loss(levels, labels)
+    both = [0, 1, 0, 2] * 2
+    z = [loss.heads[str(k)](levels[k - 1]) for k in (1, 2)]
+    expected = 0.25 * naive_contrast(z[0], both, 0.2) + 2 * naive_contrast(z[1], both, 0.2)
+    log_p = loss.classifier(levels[1]).log_softmax(1)
+    expected += 0.5 * -sum(float(log_p[i, y]) for i, y in enumerate(both)) / 8
+    assert float(parts["loss"]) == pytest.approx(expected, rel=1e-6)
+    assert set(parts) == {"loss", "cross_entropy", "accuracy", "level1", "level2"}
+
+
+@pytest.mark.parametrize("kind", ["simclr", "supcon"])
+def test_objective_gradient(kind):
+    spec = objective(cross_entropy=1.0, contrast=kind, levels={1: 0.5, 2: 1.0})
+    labels = torch.tensor([0, 1, 1])
+    levels = [torch.randn(6, d, dtype=torch.float64, requires_grad=True) for d in (3, 4)]
+    assert torch.autograd.gradcheck(lambda *x: spec(list(x), labels)["loss"], levels)
+
+
+def test_simclr_ignores_the_labels_and_supcon_does_not():
+    levels = [torch.randn(8, 3).double(), torch.randn(8, 4).double()]
+    one, other = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 2, 3])
+    simclr, supcon = (objective(contrast=kind, levels={2: 1.0}) for kind in ("simclr", "supcon"))
+    assert float(simclr(levels, one)["loss"]) == float(simclr(levels, other)["loss"])
+    assert float(supcon(levels, one)["loss"]) != float(supcon(levels, other)["loss"])
+
+
+def test_two_views_an_image_are_required():
+    with pytest.raises(ValueError, match="two views"):
+        objective(cross_entropy=1.0)([torch.randn(4, 3).double(), torch.randn(4, 4).double()], torch.zeros(4).long())

@@ -1,0 +1,24 @@
+rule data:
+    input:
+        expand(f"{PACKED}/{{dataset}}/manifest.json", dataset=RUNS["dataset"]),
+
+
+rule pack:
+    output:
+        images=f"{PACKED}/{{dataset}}/images.npy",
+        labels=f"{PACKED}/{{dataset}}/labels.npy",
+        classes=f"{PACKED}/{{dataset}}/classes.csv",
+        manifest=f"{PACKED}/{{dataset}}/manifest.json",
+    log:
+        "logs/data/{dataset}.log",
+    benchmark:
+        "benchmarks/data/{dataset}.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=120,
+    params:
+        dataset=dataset,
+        code=fingerprint("data.sources"),
+    shell:
+        "mlcl data --dataset {params.dataset:q} --root {workflow.basedir:q}"
+        " --out {PACKED}/{wildcards.dataset} 2>&1 | tee {log}"

@@ -1,0 +1,26 @@
+rule evaluate:
+    input:
+        expand("evaluations/{dataset}/{method}/{seed}.parquet", **RUNS),
+
+
+rule evaluate_episodes:
+    input:
+        manifest=f"{PACKED}/{{dataset}}/manifest.json",
+        features=f"features/{{dataset}}/{{method}}/{{seed}}/{experiment.evaluation.split}.npy",
+    output:
+        "evaluations/{dataset}/{method}/{seed}.parquet",
+    log:
+        "logs/evaluate/{dataset}/{method}/{seed}.log",
+    benchmark:
+        "benchmarks/evaluate/{dataset}/{method}/{seed}.tsv"
+    resources:
+        gpu=gpus,
+        mem_mb=2000,
+        runtime=60,
+    params:
+        evaluation=experiment.evaluation.model_dump_json(),
+        code=fingerprint("evaluate"),
+    shell:
+        "mlcl evaluate --data {PACKED}/{wildcards.dataset} --features {input.features}"
+        " --evaluation {params.evaluation:q} --run {wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
+        " --device {experiment.device} --out {output} 2>&1 | tee {log}"

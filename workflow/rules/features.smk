@@ -1,0 +1,27 @@
+rule features:
+    input:
+        expand("features/{dataset}/{method}/{seed}/{split}.npy", **RUNS, split=["train", "val", "test"]),
+
+
+rule extract_features:
+    input:
+        manifest=f"{PACKED}/{{dataset}}/manifest.json",
+        model="models/{dataset}/{method}/{seed}/model.safetensors",
+    output:
+        train="features/{dataset}/{method}/{seed}/train.npy",
+        val="features/{dataset}/{method}/{seed}/val.npy",
+        test="features/{dataset}/{method}/{seed}/test.npy",
+    log:
+        "logs/features/{dataset}/{method}/{seed}.log",
+    benchmark:
+        "benchmarks/features/{dataset}/{method}/{seed}.tsv"
+    threads: training_threads
+    resources:
+        gpu=gpus,
+        mem_mb=3000,
+        runtime=120,
+    params:
+        code=fingerprint("features"),
+    shell:
+        "mlcl features --data {PACKED}/{wildcards.dataset} --model {input.model}"
+        " --device {experiment.device} --out $(dirname {output.test}) 2>&1 | tee {log}"

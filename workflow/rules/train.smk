@@ -1,0 +1,29 @@
+rule train:
+    input:
+        expand("models/{dataset}/{method}/{seed}/model.safetensors", **RUNS),
+
+
+# What a killed training continues from, and TensorBoard's events, lie in training/, outside the outputs:
+# Snakemake deletes a job's outputs before it starts it.
+rule train_encoder:
+    input:
+        manifest=f"{PACKED}/{{dataset}}/manifest.json",
+    output:
+        model="models/{dataset}/{method}/{seed}/model.safetensors",
+        metrics="models/{dataset}/{method}/{seed}/metrics.csv",
+    log:
+        "logs/train/{dataset}/{method}/{seed}.log",
+    benchmark:
+        "benchmarks/train/{dataset}/{method}/{seed}.tsv"
+    threads: training_threads
+    resources:
+        gpu=gpus,
+        mem_mb=3000,
+        runtime=1440,
+    params:
+        method=method,
+        code=fingerprint("train"),
+    shell:
+        "mlcl train --data {PACKED}/{wildcards.dataset} --method {params.method:q} --seed {wildcards.seed}"
+        " --device {experiment.device} --out $(dirname {output.model})"
+        " --scratch training/{wildcards.dataset}/{wildcards.method}/{wildcards.seed} 2>&1 | tee {log}"
