@@ -52,23 +52,24 @@ class Encoder(nn.Module):
 def save(encoder: Encoder, path: Path, made_by: dict[str, Any]) -> None:
     """One safetensors file with the weights, and in its metadata the encoder's spec and what made it."""
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
-    metadata = {"encoder": encoder.spec.model_dump_json(), "made_by": json.dumps(made_by, sort_keys=True)}
+    about = {"encoder": encoder.spec.model_dump(), "made_by": made_by}
     with replacing(path) as (temporary,):
-        safetensors.torch.save_file(tensors, temporary, metadata)
+        # One entry: safetensors writes several in an order that changes from run to run.
+        safetensors.torch.save_file(tensors, temporary, {"mlcl": json.dumps(about, sort_keys=True)})
 
 
 def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
     """The encoder in evaluation mode, and what made it. Raises `UserError` where the file is missing or damaged."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata()
+            about = json.loads((file.metadata() or {})["mlcl"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, safetensors.SafetensorError) as error:
         raise UserError(f"{path}: is no readable checkpoint ({error}); train again, or restore the file") from error
-    spec = config.Encoder.model_validate_json(metadata["encoder"])
+    spec = config.Encoder.model_validate(about["encoder"])
     encoder = Encoder(spec, tensors["mean"].flatten().tolist(), tensors["std"].flatten().tolist())
     encoder.load_state_dict(tensors)
-    return encoder.eval(), json.loads(metadata["made_by"])
+    return encoder.eval(), about["made_by"]
 
 
 def build(spec: config.Encoder, channels: int) -> Conv4 | ResNet12:

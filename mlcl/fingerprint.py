@@ -49,16 +49,11 @@ def _imports(path: Path) -> set[str]:
     return {name for name in inside if _path(name).exists()}
 
 
-def _is_docstring(body: list) -> bool:
-    return bool(body) and isinstance(body[0], ast.Expr) and isinstance(getattr(body[0].value, "value", None), str)
-
-
 def _meaning(path: Path) -> str:
-    """The syntax tree without docstrings and line numbers."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        # A class or function that holds nothing else must keep a body.
-        if isinstance(body, list) and _is_docstring(body):
-            body[0] = ast.Pass()
-    return ast.dump(tree)
+    """The syntax tree without line numbers and without strings that stand alone, as docstrings do."""
+    return ast.dump(_WithoutDocstrings().visit(ast.parse(path.read_text())))
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(getattr(node.value, "value", None), str) else node

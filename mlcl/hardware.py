@@ -1,14 +1,30 @@
-"""What to compute on, and in which precision."""
+"""What to compute on, and in which precision. torch is imported only by what needs it: workflows ask `has_gpu` too."""
 
 from __future__ import annotations
 
-import torch
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlcl.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+# What the drivers of NVIDIA, of Windows' Linux subsystem and of AMD show.
+GPU_DRIVERS = ("/proc/driver/nvidia/gpus", "/dev/dxg", "/dev/kfd")
+
+
+def has_gpu() -> bool:
+    """Whether a GPU's driver is here; whether torch can use it, only torch knows."""
+    return any(Path(path).exists() for path in GPU_DRIVERS)
 
 
 def device(name: str) -> torch.device:
     """`auto` is the GPU where torch sees one, else the CPU. Raises `UserError` for `cuda` where it sees none."""
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device: {name} is none of auto, cpu, cuda")
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError("device: cuda, but torch sees no GPU here; set device: auto, or install a GPU build of torch")
     if name == "auto":
@@ -18,12 +34,15 @@ def device(name: str) -> torch.device:
 
 def autocast(on: torch.device, precision: str) -> torch.autocast:
     """bfloat16 matrix products for `bfloat16`, and for `auto` where the hardware has an instruction for them."""
-    return torch.autocast(
-        on.type, torch.bfloat16, enabled=_bfloat16(on) if precision == "auto" else precision != "float32"
-    )
+    import torch
+
+    enabled = _bfloat16(on) if precision == "auto" else precision == "bfloat16"
+    return torch.autocast(on.type, torch.bfloat16, enabled=enabled)
 
 
 def _bfloat16(on: torch.device) -> bool:
+    import torch
+
     if on.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 and later

@@ -29,7 +29,10 @@ def test_methods_inherit_key_by_key(write_config):
         ({"training.epochs": "many"}, "training.epochs: Input should be a valid integer"),
         ({"training.epochs": 0}, "training.epochs: Input should be greater than or equal to 1 (given: 0)"),
         ({"training.learning_rate": -1}, "training.learning_rate: Input should be greater than 0"),
-        ({"methods.multi_level.objective.levels": {5: 1}}, "methods.multi_level: objective.levels: conv4 has no level 5"),
+        (
+            {"methods.multi_level.objective.levels": {5: 1}},
+            "methods.multi_level: objective.levels: conv4 has no level 5",
+        ),
         ({"methods.multi_level.objective.levels": {}}, "contrast and levels go together"),
         ({"methods.cross_entropy.objective.cross_entropy": 0}, "nothing to learn"),
         ({"encoder.drop_block": 0.1}, "drop_block is for resnet12"),
@@ -52,7 +55,7 @@ def test_a_file_that_holds_no_config(tmp_path, text):
     path.write_text(text)
     with pytest.raises(UserError, match=r"config\.yaml: "):
         config.Experiment.load(path)
-    with pytest.raises(UserError, match="missing.yaml: cannot be read"):
+    with pytest.raises(UserError, match=r"missing\.yaml: cannot be read"):
         config.Experiment.load(tmp_path / "missing.yaml")
 
 

@@ -13,7 +13,12 @@ def test_every_level_is_returned(name):
     spec = config.Encoder(name=name, width=4)
     encoder = encoders.Encoder(spec, *RGB)
     vectors = encoder(torch.rand(2, 3, 84, 84))
-    assert [tuple(m.shape[-2:]) for m in encoder.maps(torch.rand(2, 3, 84, 84))] == [(42, 42), (21, 21), (10, 10), (5, 5)]
+    assert [tuple(m.shape[-2:]) for m in encoder.maps(torch.rand(2, 3, 84, 84))] == [
+        (42, 42),
+        (21, 21),
+        (10, 10),
+        (5, 5),
+    ]
     assert len(vectors) == len(spec.levels)
     assert [tuple(v.shape) for v in vectors] == [(2, dim) for dim in encoder.dims]
 

@@ -13,6 +13,8 @@ rule pack:
         "logs/data/{dataset}.log",
     benchmark:
         "benchmarks/data/{dataset}.tsv"
+    conda:
+        "../envs/python.yaml"
     resources:
         mem_mb=1000,
         runtime=120,
@@ -20,5 +22,5 @@ rule pack:
         dataset=dataset,
         code=fingerprint("data.sources"),
     shell:
-        "mlcl data --dataset {params.dataset:q} --root {workflow.basedir:q}"
-        " --out {PACKED}/{wildcards.dataset} 2>&1 | tee {log}"
+        "mlcl data --dataset {params.dataset:q} --root ../.."
+        " --out $(dirname {output.manifest}) 2>&1 | tee {log}"

@@ -13,14 +13,17 @@ rule evaluate_episodes:
         "logs/evaluate/{dataset}/{method}/{seed}.log",
     benchmark:
         "benchmarks/evaluate/{dataset}/{method}/{seed}.tsv"
+    conda:
+        "../envs/python.yaml"
     resources:
         gpu=gpus,
+        device=experiment.device,
         mem_mb=2000,
         runtime=60,
     params:
         evaluation=experiment.evaluation.model_dump_json(),
         code=fingerprint("evaluate"),
     shell:
-        "mlcl evaluate --data {PACKED}/{wildcards.dataset} --features {input.features}"
+        "mlcl evaluate --data $(dirname {input.manifest}) --features {input.features}"
         " --evaluation {params.evaluation:q} --run {wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
-        " --device {experiment.device} --out {output} 2>&1 | tee {log}"
+        " --device {resources.device} --out {output} 2>&1 | tee {log}"

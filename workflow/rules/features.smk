@@ -1,6 +1,10 @@
 rule features:
     input:
-        expand("features/{dataset}/{method}/{seed}/{split}.npy", **RUNS, split=["train", "val", "test"]),
+        expand(
+            "features/{dataset}/{method}/{seed}/{split}.npy",
+            **RUNS,
+            split=["train", "val", "test"],
+        ),
 
 
 rule extract_features:
@@ -15,13 +19,16 @@ rule extract_features:
         "logs/features/{dataset}/{method}/{seed}.log",
     benchmark:
         "benchmarks/features/{dataset}/{method}/{seed}.tsv"
+    conda:
+        "../envs/python.yaml"
     threads: training_threads
     resources:
         gpu=gpus,
+        device=experiment.device,
         mem_mb=3000,
         runtime=120,
     params:
         code=fingerprint("features"),
     shell:
-        "mlcl features --data {PACKED}/{wildcards.dataset} --model {input.model}"
-        " --device {experiment.device} --out $(dirname {output.test}) 2>&1 | tee {log}"
+        "mlcl features --data $(dirname {input.manifest}) --model {input.model}"
+        " --device {resources.device} --out $(dirname {output.test}) 2>&1 | tee {log}"

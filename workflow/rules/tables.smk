@@ -10,13 +10,16 @@ rule tables:
 
 rule make_tables:
     input:
-        expand("evaluations/{dataset}/{method}/{seed}.parquet", **RUNS),
+        published="../../mlcl/published_results.csv",
+        evaluations=expand("evaluations/{dataset}/{method}/{seed}.parquet", **RUNS),
     output:
         rules.tables.input,
     log:
         "logs/tables.log",
     benchmark:
         "benchmarks/tables.tsv"
+    conda:
+        "../envs/python.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
@@ -24,4 +27,4 @@ rule make_tables:
         experiment=experiment.model_dump_json(exclude={"device"}),
         code=fingerprint("tables"),
     shell:
-        "mlcl tables --experiment {params.experiment:q} --evaluations {input} --out . 2>&1 | tee {log}"
+        "mlcl tables --experiment {params.experiment:q} --evaluations {input.evaluations} --out . 2>&1 | tee {log}"

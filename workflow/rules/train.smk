@@ -15,15 +15,18 @@ rule train_encoder:
         "logs/train/{dataset}/{method}/{seed}.log",
     benchmark:
         "benchmarks/train/{dataset}/{method}/{seed}.tsv"
+    conda:
+        "../envs/python.yaml"
     threads: training_threads
     resources:
         gpu=gpus,
+        device=experiment.device,
         mem_mb=3000,
         runtime=1440,
     params:
         method=method,
         code=fingerprint("train"),
     shell:
-        "mlcl train --data {PACKED}/{wildcards.dataset} --method {params.method:q} --seed {wildcards.seed}"
-        " --device {experiment.device} --out $(dirname {output.model})"
+        "mlcl train --data $(dirname {input.manifest}) --method {params.method:q} --seed {wildcards.seed}"
+        " --device {resources.device} --out $(dirname {output.model})"
         " --scratch training/{wildcards.dataset}/{wildcards.method}/{wildcards.seed} 2>&1 | tee {log}"

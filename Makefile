@@ -1,0 +1,30 @@
+# make results: the tables of config/config.yaml from nothing; make test: the tests. Both set up what is missing.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+results: .venv/ready
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all
+
+test: .venv/ready
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --lint
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mlcl needs Python 3.11 or newer; name one: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+# The lock: every version, direct and transitive, for Python 3.11 to 3.13 on every platform.
+lock:
+	$(BIN)/python -m pip install --quiet uv
+	printf 'torch==2.13.0\ntorchvision==0.28.0\n' | $(BIN)/uv pip compile pyproject.toml --all-extras --universal \
+	    --python-version 3.11 --no-emit-index-url --no-annotate --no-header --constraint - --output-file constraints.txt
+
+.PHONY: results test lint lock

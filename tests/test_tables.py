@@ -1,0 +1,402 @@
+"""The tables of synthetic evaluations against numbers computed here, naively, from the same files."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlcl import tables
+from mlcl.config import Experiment
+from mlcl.errors import UserError
+from mlcl.layout import ABSENT, MINUS, Bold, Table, latex, markdown
+
+EPISODES = 12
+CLASSIFIERS = ["nearest_centroid", "cosine_centroid"]
+REPRESENTATIONS = ["level1", "level2", "level3", "level4", "concatenate", "mean_probability"]
+KEYS = ["dataset", "method", "seed", "shot", "classifier", "representation"]
+TABLES = [
+    f"tables/{name}.{form}" for name in ("ablation", "comparison", "differences") for form in ("csv", "md", "tex")
+]
+FIGURES = ["figures/levels.png", "figures/levels.svg"]
+CONFIG = {
+    "name": "test",
+    "datasets": {"random": {"source": "glyphs"}, "script": {"source": "glyphs", "split": "script"}},
+    "methods": {
+        "cross_entropy": {"objective": {"cross_entropy": 1}},
+        "single_level": {"title": "Single_level & 100%", "objective": {"contrast": "supcon", "levels": {4: 1}}},
+        "multi_level": {"title": "Multi|level", "objective": {"contrast": "supcon", "levels": {1: 1, 4: 1}}},
+    },
+    "seeds": [3, 1],
+    "evaluation": {"episodes": EPISODES, "classifiers": CLASSIFIERS},
+}
+MINI = CONFIG | {"datasets": {"mini": {"source": "mini-imagenet"}, "random": {"source": "glyphs"}}, "seeds": [0]}
+
+
+def evaluate(config: dict, folder: Path) -> tuple[Experiment, list[Path]]:
+    """An experiment and evaluations of it with random accuracies."""
+    experiment = Experiment.parse(config, "test")
+    rng = np.random.default_rng(0)
+    paths = []
+    for dataset, method, seed in itertools.product(experiment.datasets, experiment.methods, experiment.seeds):
+        cells = itertools.product(experiment.evaluation.shots, CLASSIFIERS, REPRESENTATIONS, range(EPISODES))
+        frame = pd.DataFrame(cells, columns=["shot", "classifier", "representation", "episode"])
+        frame = frame.assign(dataset=dataset, method=method, seed=seed, accuracy=rng.integers(15, 76, len(frame)) / 75)
+        paths.append(folder / "evaluations" / dataset / method / f"{seed}.parquet")
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        frame.sample(frac=1, random_state=0).to_parquet(paths[-1], index=False)
+    return experiment, paths
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
+    """The folder with the tables, and all evaluations in one frame, accuracies in percent."""
+    out = tmp_path_factory.mktemp("tables")
+    experiment, paths = evaluate(CONFIG, out)
+    tables.write(experiment, paths, out)
+    everything = pd.concat(map(pd.read_parquet, paths)).sort_values([*KEYS, "episode"])
+    return out, everything.assign(accuracy=100 * everything["accuracy"])
+
+
+def read_csv(out: Path, name: str) -> list[dict[str, str]]:
+    with (out / "tables" / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def vector(everything: pd.DataFrame, **names) -> np.ndarray:
+    """An accuracy an episode, averaged over the seeds."""
+    right = np.logical_and.reduce([everything[key].astype(str) == value for key, value in names.items()])
+    return everything[right].groupby("episode")["accuracy"].mean().to_numpy()
+
+
+def numbers(text: str) -> list[tuple[str, ...]]:
+    """Every "mean ± half-width" of a markdown or LaTeX table, in reading order."""
+    plain = text.replace("$\\pm$", "±").replace("$-$", "-").replace(MINUS, "-")
+    return re.findall(r"([+-]?\d+\.\d\d) ± (\d+\.\d\d)", plain)
+
+
+def rounded(row: dict[str, str], value: str, sign: str = "") -> tuple[str, str]:
+    return f"{float(row[value]):{sign}z.2f}", f"{float(row['ci95']):.2f}"
+
+
+def test_ablation_is_the_mean_and_interval_of_every_cell(written):
+    out, everything = written
+    rows = read_csv(out, "ablation")
+    assert len(rows) == 2 * 3 * 2 * 2 * 6
+    for row in rows:
+        names = {key: row[key] for key in ("dataset", "method", "shot", "classifier", "representation")}
+        values = vector(everything, **names)
+        assert float(row["mean"]) == pytest.approx(values.mean())
+        assert float(row["ci95"]) == pytest.approx(2.200985 * values.std(ddof=1) / np.sqrt(EPISODES), rel=1e-6)
+        of_seeds = [vector(everything, **names, seed=seed).mean() for seed in ("3", "1")]
+        assert float(row["std_over_seeds"]) == pytest.approx(np.std(of_seeds, ddof=1))
+        assert (row["seeds"], row["episodes"]) == ("2", str(EPISODES))
+        folder = f"evaluations/{row['dataset']}/{row['method']}"
+        assert row["evaluations"] == f"{folder}/3.parquet; {folder}/1.parquet"
+
+
+def test_comparison_is_the_last_level_and_the_ensemble_by_the_first_classifier(written):
+    out, _ = written
+    ablation = {tuple(row.values())[:5]: row for row in read_csv(out, "ablation")}
+    comparison = read_csv(out, "comparison")
+    assert [(row["method"], row["representation"]) for row in comparison[::4]] == [
+        (title, role)
+        for title in ("cross_entropy", "Single_level & 100%", "Multi|level")
+        for role in ("last level", "ensemble")
+    ]
+    names = dict(zip(("cross_entropy", "Single_level & 100%", "Multi|level"), CONFIG["methods"], strict=True))
+    for row in comparison:
+        representation = {"last level": "level4", "ensemble": "mean_probability"}[row["representation"]]
+        same = ablation[row["dataset"], names[row["method"]], row["shot"], CLASSIFIERS[0], representation]
+        assert (row["accuracy"], row["ci95"], row["source"]) == (same["mean"], same["ci95"], same["evaluations"])
+        assert (row["kind"], row["encoder"]) == ("ours", "conv4, width 64")
+
+
+def test_differences_are_paired(written):
+    out, everything = written
+    rows = read_csv(out, "differences")
+    sides = [
+        tuple(row[f"{side}_{key}"] for side in ("first", "second") for key in ("method", "representation"))
+        for row in rows
+    ]
+    last, ensemble = "level4", "mean_probability"
+    assert set(sides) == (
+        {(name, ensemble, name, last) for name in CONFIG["methods"]}
+        | {(name, ensemble, "cross_entropy", last) for name in ("single_level", "multi_level")}
+        | {
+            (first, key, second, key)
+            for second, first in itertools.combinations(CONFIG["methods"], 2)
+            for key in (last, ensemble)
+        }
+    )
+    assert len(rows) == len(set(sides)) * 4
+    for row in rows:
+        first, second = (
+            vector(
+                everything,
+                dataset=row["dataset"],
+                shot=row["shot"],
+                classifier=CLASSIFIERS[0],
+                method=row[f"{side}_method"],
+                representation=row[f"{side}_representation"],
+            )
+            for side in ("first", "second")
+        )
+        assert float(row["difference"]) == pytest.approx((first - second).mean())
+        half_width = 2.200985 * (first - second).std(ddof=1) / np.sqrt(EPISODES)
+        assert float(row["ci95"]) == pytest.approx(half_width, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sign"),
+    [("comparison", "accuracy", ""), ("ablation", "mean", ""), ("differences", "difference", "+")],
+)
+def test_every_form_says_the_same(written, name, value, sign):
+    out, _ = written
+    in_markdown, in_latex = (numbers((out / f"tables/{name}.{form}").read_text()) for form in ("md", "tex"))
+    assert in_markdown == in_latex
+    assert sorted(in_markdown) == sorted(rounded(row, value, sign) for row in read_csv(out, name))
+
+
+def test_markdown_puts_each_number_in_its_row_and_column(written):
+    out, _ = written
+    of_row = [
+        row
+        for row in read_csv(out, "comparison")
+        if (row["method"], row["representation"]) == ("cross_entropy", "ensemble")
+    ]
+    lines = (out / "tables/comparison.md").read_text().splitlines()
+    heading = "| Method | Encoder | Representation | random 1-shot | random 5-shot | script 1-shot | script 5-shot |"
+    assert heading in lines
+    (line,) = [line for line in lines if line.startswith("| cross\\_entropy | conv4, width 64 | ensemble |")]
+    assert [(row["dataset"], row["shot"]) for row in of_row] == [
+        ("random", "1"),
+        ("random", "5"),
+        ("script", "1"),
+        ("script", "5"),
+    ]
+    assert numbers(line) == [rounded(row, "accuracy") for row in of_row]
+
+
+def test_the_best_of_ours_is_bold(written):
+    out, _ = written
+    best = set()
+    for _, group in pd.DataFrame(read_csv(out, "comparison")).groupby(["dataset", "shot"]):
+        shown = [rounded(row, "accuracy") for row in group.to_dict("records")]
+        best |= {number for number in shown if float(number[0]) == max(float(mean) for mean, _ in shown)}
+    bold = re.findall(r"\*\*.*?\*\*", (out / "tables/comparison.md").read_text())
+    assert set(numbers("".join(bold))) == best
+    bold = re.findall(r"\\textbf\{[\d.$\\pm ]*\}", (out / "tables/comparison.tex").read_text())
+    assert set(numbers("".join(bold))) == best
+
+
+def test_notes_say_how_it_was_measured(written):
+    out, _ = written
+    for name in ("comparison", "ablation", "differences"):
+        for form in ("md", "tex"):
+            text = (out / f"tables/{name}.{form}").read_text()
+            for part in ("5-way", "shots: 1, 5", "15 queries a class", "12 episodes of the test split", "seeds: 3, 1"):
+                assert part in text
+            assert "nearest centroid" in text
+            assert "covers the sampling of the episodes, not that of the trainings" in text
+
+
+def test_the_same_bytes_whatever_the_order_of_the_files(written, tmp_path):
+    out, _ = written
+    experiment, paths = evaluate(CONFIG, tmp_path)
+    tables.write(experiment, paths[::-1], tmp_path)
+    for name in TABLES + FIGURES:
+        assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
+    assert sorted(str(path.relative_to(out)) for path in out.glob("[tf]*/*")) == sorted(TABLES + FIGURES)
+
+
+def test_published_results_stand_before_ours_with_their_sources(tmp_path):
+    experiment, paths = evaluate(MINI, tmp_path)
+    tables.write(experiment, paths, tmp_path)
+    rows = read_csv(tmp_path, "comparison")
+    known = pd.read_csv(tables.PUBLISHED, dtype=str, keep_default_na=False)
+    known = known[known["dataset"] == "mini-ImageNet"]
+    keys = ["method", "venue_year", "shot", "source", "kind"]
+    published = [row for row in rows if row["kind"] != "ours"]
+    assert {row["dataset"] for row in published} == {"mini"}
+    assert sorted([row[key] for key in keys] for row in published) == sorted(known[keys].to_numpy().tolist())
+    for row in published:
+        same = known[
+            np.logical_and.reduce([known[key] == row[key] for key in keys] + [known["backbone"] == row["encoder"]])
+        ]
+        assert float(row["accuracy"]) == float(same["accuracy"].item())
+        assert row["ci95"] == "" if same["ci95"].item() == "" else float(row["ci95"]) == float(same["ci95"].item())
+    text = (tmp_path / "tables/comparison.md").read_text()
+    row = ["ProtoNet", "NeurIPS 2017 [1]", "Conv-4", "", "49.42 ± 0.78", "68.20 ± 0.66", ABSENT, ABSENT]
+    assert f"| {' | '.join(row)} |" in text
+    assert text.index("| ProtoNet |") < text.index("| *ours* |") < text.index("| cross\\_entropy |")
+    assert "cited from the sources in brackets, not rerun" in text
+    assert "[1] github:yaoyao-liu/few-shot-classification-leaderboard@451a97a:miniimagenet.md" in text
+    best = [line for line in text.splitlines() if "**" in line]
+    assert best
+    assert text.index(best[0]) > text.index("| *ours* |")
+
+
+@pytest.mark.parametrize("evaluation", [{"way": 4}, {"split": "val"}, {"shots": [2]}])
+def test_published_results_are_for_the_same_tasks_only(tmp_path, evaluation):
+    experiment, paths = evaluate(MINI | {"evaluation": CONFIG["evaluation"] | evaluation}, tmp_path)
+    tables.write(experiment, paths, tmp_path)
+    assert {row["kind"] for row in read_csv(tmp_path, "comparison")} == {"ours"}
+
+
+def test_no_published_result_has_a_place_in_the_table_twice():
+    known = pd.read_csv(tables.PUBLISHED)
+    assert len(known) == 246
+    assert not known.duplicated(["method", "venue_year", "backbone", "dataset", "way", "shot"]).any()
+    assert known["source"].notna().all()
+
+
+def test_one_seed_has_no_spread(tmp_path):
+    experiment, paths = evaluate(MINI, tmp_path)
+    tables.write(experiment, paths, tmp_path)
+    assert {row["std_over_seeds"] for row in read_csv(tmp_path, "ablation")} == {""}
+
+
+def test_methods_with_one_title_are_told_apart(tmp_path):
+    objective = {"objective": {"cross_entropy": 1}, "title": "Twin"}
+    experiment, paths = evaluate(MINI | {"methods": {"one": objective, "two": objective}}, tmp_path)
+    tables.write(experiment, paths, tmp_path)
+    ours = {row["method"] for row in read_csv(tmp_path, "comparison") if row["kind"] == "ours"}
+    assert ours == {"Twin (one)", "Twin (two)"}
+
+
+def change(path: Path, **values) -> None:
+    pd.read_parquet(path).assign(**values).to_parquet(path, index=False)
+
+
+def drop(path: Path) -> list[Path]:
+    path.unlink()
+    return []
+
+
+def truncate(path: Path) -> list[Path]:
+    path.write_bytes(path.read_bytes()[:-100])
+    return [path]
+
+
+def lose_a_row(path: Path) -> list[Path]:
+    frame = pd.read_parquet(path)
+    wrong = (frame["representation"] == "level2") & (frame["episode"] == 5) & (frame["shot"] == 1)
+    frame[~wrong].to_parquet(path)
+    return [path]
+
+
+def repeat_a_row(path: Path) -> list[Path]:
+    frame = pd.read_parquet(path)
+    pd.concat([frame, frame[:1]]).to_parquet(path)
+    return [path]
+
+
+def fewer_episodes(path: Path) -> list[Path]:
+    frame = pd.read_parquet(path)
+    frame[frame["episode"] < 5].to_parquet(path)
+    return [path]
+
+
+def percent(path: Path) -> list[Path]:
+    change(path, accuracy=50.0)
+    return [path]
+
+
+def other_run(path: Path) -> list[Path]:
+    other = path.with_name("7.parquet")
+    other.write_bytes(path.read_bytes())
+    change(other, seed=7)
+    return [path, other]
+
+
+def twice(path: Path) -> list[Path]:
+    other = path.with_name("copy.parquet")
+    other.write_bytes(path.read_bytes())
+    return [path, other]
+
+
+def two_runs(path: Path) -> list[Path]:
+    frame = pd.read_parquet(path)
+    pd.concat([frame, frame.assign(seed=7)]).to_parquet(path)
+    return [path]
+
+
+def no_accuracy(path: Path) -> list[Path]:
+    pd.read_parquet(path).drop(columns="accuracy").to_parquet(path)
+    return [path]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (drop, r"no evaluation of script/single_level/3 among those given; run mlcl evaluate first"),
+        (truncate, r"single_level/3.parquet: cannot be read as an evaluation \(.+\); run mlcl evaluate again"),
+        (no_accuracy, r"single_level/3.parquet: cannot be read as an evaluation \(.*accuracy.*\)"),
+        (lose_a_row, r"3.parquet: lacks accuracies from 0 to 1 for shot 1, classifier nearest_centroid, .* level2"),
+        (percent, r"3.parquet: lacks accuracies from 0 to 1 for shot 1, classifier nearest_centroid, .* level1"),
+        (repeat_a_row, r"3.parquet: holds an episode twice"),
+        (fewer_episodes, r"3.parquet: holds 5 episodes, where the config asks for those from 0 to 11"),
+        (two_runs, r"3.parquet: holds 2 runs"),
+        (other_run, r"7.parquet: is of script/single_level/7, no run of experiment test; leave it out"),
+        (twice, r"copy.parquet: is of script/single_level/3, as .*3.parquet is; give one of them"),
+    ],
+)
+def test_wrong_evaluations_are_named_and_old_tables_stay(tmp_path, spoil, message):
+    experiment, paths = evaluate(CONFIG, tmp_path)
+    (tmp_path / "tables").mkdir()
+    old = tmp_path / "tables/comparison.md"
+    old.write_text("old")
+    (victim,) = [path for path in paths if path.match("script/single_level/3.parquet")]
+    others = [path for path in paths if path != victim]
+    with pytest.raises(UserError, match=message) as caught:
+        tables.write(experiment, [*others, *spoil(victim)], tmp_path)
+    assert "\n" not in str(caught.value)
+    assert old.read_text() == "old"
+    assert [path.name for path in (tmp_path / "tables").iterdir()] == ["comparison.md"]
+
+
+def test_names_are_escaped(written):
+    out, _ = written
+    in_latex = (out / "tables/comparison.tex").read_text()
+    assert r"Single\_level \& 100\% & conv4, width 64 & last level &" in in_latex
+    assert r"Multi\textbar{}level &" in in_latex
+    assert r"| Multi\|level |" in (out / "tables/comparison.md").read_text()
+    for line in in_latex.splitlines():
+        if re.match(r"(cross|Single|Multi)", line):
+            assert len(re.findall(r"(?<!\\)&", line)) == 6
+            assert line.endswith(r" \\")
+
+
+def test_latex_escapes_every_special_character():
+    table = Table("T", ["L"], [("a_b", 1)], {"#1": [['&%$#_{}~^\\<>|[*]"', Bold(f"{MINUS}1.00 ± 0.50")]]}, [])
+    assert latex(table).splitlines()[:9] == [
+        r"\begin{tabular}{lc}",
+        r"\toprule",
+        r"\multicolumn{1}{l}{} & \multicolumn{1}{c}{a\_b} \\",
+        r"\cmidrule(lr){2-2}",
+        r"L & 1-shot \\",
+        r"\midrule",
+        r"\multicolumn{2}{l}{\emph{\#1}} \\",
+        r"\&\%\$\#\_\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\textless{}\textgreater{}\textbar{}"
+        r"{[}{*}{]}'' & \textbf{$-$1.00 $\pm$ 0.50} \\",
+        r"\bottomrule",
+    ]
+
+
+def test_markdown_escapes_what_would_be_markup():
+    table = Table("T", ["L"], [("a", 1)], {"": [["a*b_c|d`<e\\", Bold("1.00")]]}, ["Note."])
+    assert markdown(table).splitlines() == [
+        "## T",
+        "",
+        "| L | a 1-shot |",
+        "| :-- | --: |",
+        r"| a\*b\_c\|d\`\<e\\ | **1.00** |",
+        "",
+        "Note.",
+    ]

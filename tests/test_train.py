@@ -1,0 +1,160 @@
+"""Training: it learns, it is repeatable, and it survives being killed."""
+
+import io
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from mlcl import config, encoders, hardware
+from mlcl.data.packed import Packed
+from mlcl.errors import UserError
+from mlcl.train import Run, learning_rate, train
+
+CPU = torch.device("cpu")
+
+
+def method(**training):
+    training = {"epochs": 3, "batch_size": 16, "validation": {"every": 2, "episodes": 20, "queries": 5}, **training}
+    objective = {"cross_entropy": 1, "contrast": "supcon", "levels": {2: 0.5, 4: 1}}
+    return config.Method(objective=objective, encoder={"width": 4}, training=training)
+
+
+def weights(folder):
+    return (folder / "model.safetensors").read_bytes()
+
+
+def run(data, folder, spec, seed=0):
+    train(data, spec, seed, CPU, folder / "out", folder / "scratch")
+    return folder / "out"
+
+
+def test_training_learns_and_writes_its_metrics(tiny_data, tmp_path):
+    out = run(tiny_data, tmp_path, method(epochs=8))
+    metrics = pd.read_csv(out / "metrics.csv")
+    assert metrics["epoch"].tolist() == list(range(1, 9))
+    assert metrics["loss"].iloc[-1] < metrics["loss"].iloc[0]
+    assert metrics["cross_entropy"].iloc[-1] < 0.7 * metrics["cross_entropy"].iloc[0]
+    assert {"cross_entropy", "accuracy", "level2", "level4", "learning_rate"} <= set(metrics)
+    assert metrics["val_last_level"].notna().tolist() == [False, True] * 4
+    assert metrics["val_last_level"].iloc[-1] > 0.5  # chance is 0.2
+    assert list((tmp_path / "scratch").glob("events.*"))
+    assert not list((tmp_path / "scratch").glob("state*"))
+
+
+def test_the_checkpoint_says_what_made_it(tiny_data, tmp_path):
+    _, made_by = encoders.load(run(tiny_data, tmp_path, method(epochs=1), seed=5) / "model.safetensors")
+    assert made_by["seed"] == 5
+    assert made_by["data"] == Packed(tiny_data).manifest["sha256"]
+    assert config.Method.model_validate(made_by["method"]) == method(epochs=1)
+
+
+def test_a_seed_repeats_and_another_does_not(tiny_data, tmp_path):
+    first, again, other = (run(tiny_data, tmp_path / str(i), method(), seed) for i, seed in enumerate([0, 0, 1]))
+    assert weights(first) == weights(again)
+    assert (first / "metrics.csv").read_bytes() == (again / "metrics.csv").read_bytes()
+    assert weights(first) != weights(other)
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_weights(tiny_data, tmp_path):
+    """SIGKILL to the process at random moments, again and again until it gets through."""
+    spec = method(epochs=6)
+    whole = run(tiny_data, tmp_path / "whole", spec)
+    command = [sys.executable, "-m", "mlcl", "train", "--data", tiny_data, "--method", spec.model_dump_json()]
+    command += ["--device", "cpu", "--out", tmp_path / "out", "--scratch", tmp_path / "scratch"]
+    # Saving after every step and a slow step make the moments land inside the training.
+    script = (
+        "import mlcl.train, mlcl.cli, sys, time; mlcl.train.SAVE_SECONDS = 0; advance = mlcl.train.Run.advance\n"
+        "mlcl.train.Run.advance = lambda self: (time.sleep(0.02), advance(self))[1]\n"
+        "mlcl.cli.main(sys.argv[1:])"
+    )
+    command[1:3] = ["-c", script]
+    rng, kills, resumed = np.random.default_rng(0), 0, 0
+    while True:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        if kills < 3:
+            while process.poll() is None and not list((tmp_path / "scratch").glob("state*.pt")):
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.5) + (2.5 if kills else 0))
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        _, said = process.communicate(timeout=120)
+        resumed += "continuing from step" in said
+        if process.returncode == 0:
+            break
+    assert resumed >= 1
+    assert weights(tmp_path / "out") == weights(whole)
+    assert (tmp_path / "out" / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+
+
+def test_a_state_from_the_middle_of_an_epoch_is_exact(tiny_data):
+    packed = Packed(tiny_data)
+    one = Run(packed, method(), 0, CPU)
+    for _ in range(5):
+        one.advance()
+    other = Run(packed, method(), 0, CPU)
+    saved = io.BytesIO()
+    torch.save(one.state(), saved)
+    other.restore(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
+    for _ in range(4):
+        a, b = one.advance(), other.advance()
+        assert float(a["loss"]) == float(b["loss"])
+
+
+def test_another_recipe_does_not_continue_this_one(tiny_data, tmp_path):
+    spec = method()
+    first = run(tiny_data, tmp_path, spec)
+    state = tmp_path / "scratch" / "state-000000000000.pt"
+    state.write_bytes(b"of another recipe")
+    again = weights(first)
+    assert weights(run(tiny_data, tmp_path, spec)) == again
+    assert state.read_bytes() == b"of another recipe"
+
+
+def test_a_damaged_state_is_named_and_left(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlcl.train.save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_data, tmp_path, method())
+    (state,) = (tmp_path / "scratch").glob("state*.pt")
+    damaged = state.read_bytes()[:-200]
+    state.write_bytes(damaged)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"state-.*\.pt: is damaged; delete it"):
+        run(tiny_data, tmp_path, method())
+    assert state.read_bytes() == damaged
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_loss_that_blows_up_stops_the_training(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlcl.train.LOG_STEPS", 1)
+    with pytest.raises(UserError, match=r"lower training\.learning_rate"):
+        run(tiny_data, tmp_path, method(learning_rate=1e30))
+
+
+def test_a_batch_larger_than_the_data(tiny_data, tmp_path):
+    with pytest.raises(UserError, match=r"training\.batch_size: 500 is more than the 192 images"):
+        run(tiny_data, tmp_path, method(batch_size=500))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+def test_a_gpu_trains_too(tiny_data, tmp_path):
+    train(tiny_data, method(), 0, hardware.device("auto"), tmp_path / "out", tmp_path / "scratch")
+    assert pd.read_csv(tmp_path / "out" / "metrics.csv")["loss"].notna().all()
+
+
+def test_learning_rate_schedules():
+    cosine = config.Training(learning_rate=2, schedule={"name": "cosine", "warmup": 0.1})
+    assert learning_rate(cosine, 0.05) == pytest.approx(1)
+    assert learning_rate(cosine, 0.1) == pytest.approx(2)
+    assert learning_rate(cosine, 0.55) == pytest.approx(1)
+    assert learning_rate(cosine, 1.0) == pytest.approx(0)
+    step = config.Training(learning_rate=2, schedule={"name": "step", "milestones": [0.6, 0.8]})
+    assert [learning_rate(step, p) for p in (0, 0.59, 0.6, 0.8)] == pytest.approx([2, 2, 0.2, 0.02])
+    assert math.isclose(learning_rate(config.Training(learning_rate=2), 0.0), 2)
