@@ -1,10 +1,12 @@
-# make results: the tables of config/config.yaml from nothing; make test: the tests. Both set up what is missing.
+# make results: the tables of the default experiment from nothing, or make results CONFIG=config/quick.yaml of another.
+# make test: the tests. Both set up what is missing.
 
 PYTHON ?= python3
+CONFIG ?= config/config.yaml
 BIN := .venv/bin
 
 results: .venv/ready
-	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all
+	PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --configfile $(CONFIG)
 
 test: .venv/ready
 	$(BIN)/python -m pytest

@@ -48,10 +48,8 @@ def evaluate(given: argparse.Namespace) -> None:
     from mlcl import config, hardware
     from mlcl.evaluate import evaluate
 
-    dataset, method, seed = given.run_name.split("/")
     spec = config.part(config.Evaluation, given.evaluation)
-    run = (dataset, method, int(seed))
-    evaluate(given.data, given.features, spec, run, hardware.device(given.device), given.out)
+    evaluate(given.data, given.features, spec, _run(given.run_name), hardware.device(given.device), given.out)
 
 
 def tables(given: argparse.Namespace) -> None:
@@ -59,6 +57,13 @@ def tables(given: argparse.Namespace) -> None:
     from mlcl.tables import write
 
     write(config.part(config.Experiment, given.experiment), given.evaluations, given.out)
+
+
+def _run(name: str) -> tuple[str, str, int]:
+    match name.split("/"):
+        case [dataset, method, seed] if seed.isdecimal():
+            return dataset, method, int(seed)
+    raise UserError(f"--run: {name} is not DATASET/METHOD/SEED, such as glyphs/multi_level/0")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -28,13 +28,7 @@ def sample(labels: np.ndarray, *, split: str, episodes: int, way: int, shot: int
     too few classes or a class has too few images.
     """
     classes, counts = np.unique(labels, return_counts=True)
-    if len(classes) < way:
-        raise UserError(f"split {split} has {len(classes)} classes, fewer than evaluation.way = {way}; lower it")
-    if counts.min() < shot + queries:
-        raise UserError(
-            f"split {split} has a class of {counts.min()} images, fewer than {shot} shots plus {queries} queries; "
-            "lower evaluation.shots or evaluation.queries"
-        )
+    check(split, len(classes), counts.min(), way=way, shot=shot, queries=queries)
     rng = np.random.default_rng([seed, zlib.crc32(split.encode()), way, shot, queries])
     chosen = rng.random((episodes, len(classes))).argsort(1)[:, :way]
     rows = _distinct(rng, counts[chosen].ravel(), shot + queries).reshape(episodes, way, shot + queries)
@@ -42,6 +36,17 @@ def sample(labels: np.ndarray, *, split: str, episodes: int, way: int, shot: int
     first = np.cumsum(counts) - counts
     images = by_class[first[chosen][..., None] + rows]
     return Episodes(images[..., :shot], images[..., shot:])
+
+
+def check(split: str, classes: int, smallest_class: int, *, way: int, shot: int, queries: int) -> None:
+    """Raise `UserError` where a split of so many classes, the smallest of so many images, is too small for a task."""
+    if classes < way:
+        raise UserError(f"split {split} has {classes} classes, fewer than the {way} of way: {way}; lower way")
+    if smallest_class < shot + queries:
+        raise UserError(
+            f"split {split} has a class of {smallest_class} images, fewer than {shot} shots plus {queries} queries; "
+            "lower either"
+        )
 
 
 def _distinct(rng: np.random.Generator, bounds: np.ndarray, k: int) -> np.ndarray:

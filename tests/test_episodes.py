@@ -53,7 +53,7 @@ def test_every_class_and_every_image_is_equally_likely():
 
 def test_too_few_classes_or_images():
     labels = np.repeat(np.arange(3), 6)
-    with pytest.raises(UserError, match=r"3 classes, fewer than evaluation.way = 4"):
+    with pytest.raises(UserError, match=r"3 classes, fewer than the 4 of way: 4"):
         sample(labels, **{**SHAPE, "way": 4})
     with pytest.raises(UserError, match="class of 6 images, fewer than 3 shots plus 4 queries"):
         sample(labels, **{**SHAPE, "shot": 3})

@@ -53,7 +53,10 @@ class Source:
 
 
 def pack(source: Source, folder: Path) -> None:
-    """Write `source` into `folder` in constant memory; what was there is replaced only once all is written."""
+    """Write `source` into `folder` in constant memory; what was there is replaced only once all is written.
+
+    Raises ValueError where the source gives more or fewer images than its classes count.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     counts = np.array([c.count for c in source.classes])
     labels = np.repeat(np.arange(len(counts)), counts)
@@ -62,7 +65,7 @@ def pack(source: Source, folder: Path) -> None:
     with replacing(*(folder / name for name in FILES), folder / "manifest.json") as temporary:
         images_file, labels_file, classes_file, manifest_file = temporary
         images = np.lib.format.open_memmap(images_file, "w+", np.uint8, (len(labels), *source.shape))
-        for i, image in enumerate(source.images()):
+        for i, image in zip(range(len(labels)), source.images(), strict=True):
             images[i] = image
             if in_train[i]:
                 pixels = image.reshape(-1, image.shape[-1]) / 255.0
@@ -77,7 +80,7 @@ def pack(source: Source, folder: Path) -> None:
         manifest = {
             **source.provenance,
             "images": len(labels),
-            "classes": {split: sum(c.split == split for c in source.classes) for split in SPLITS},
+            "splits": {split: _size([c for c in source.classes if c.split == split]) for split in SPLITS},
             "shape": source.shape,
             "flip": source.flip,
             "mean": mean.round(6).tolist(),
@@ -123,6 +126,10 @@ class Packed:
         inside = np.flatnonzero(np.isin(self.labels, rows))
         span = slice(inside[0], inside[-1] + 1)
         return Split(self.images[span], self.labels[span] - rows[0], self.classes["class"].iloc[rows].tolist())
+
+
+def _size(classes: list[Class]) -> dict[str, int]:
+    return {"classes": len(classes), "smallest_class": min((c.count for c in classes), default=0)}
 
 
 def _sha256(path: Path) -> str:

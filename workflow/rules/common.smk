@@ -6,6 +6,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from mlcl.config import Experiment
+from mlcl.episodes import check as check_episodes
 from mlcl.errors import UserError
 from mlcl.fingerprint import fingerprint
 from mlcl.hardware import has_gpu
@@ -17,16 +18,6 @@ except UserError as error:
 
 # Packed data lies outside the experiment's folder: experiments share it.
 PACKED = "../../data/packed"
-for name, spec in experiment.datasets.items():
-    manifest = Path(workflow.basedir, "data", "packed", name, "manifest.json")
-    if manifest.exists() and json.loads(manifest.read_text())[
-        "dataset"
-    ] != spec.model_dump(exclude={"path"}):
-        raise WorkflowError(
-            f"{manifest.parent} was packed from another definition of {name}, and other experiments may use it: "
-            "give the data set another name in the config, or delete the folder to pack it again"
-        )
-
 RUNS = {
     "dataset": list(experiment.datasets),
     "method": list(experiment.methods),
@@ -49,3 +40,44 @@ def training_threads(wildcards):
 def gpus(wildcards):
     """One where a job will find a GPU, so that no two share it; none elsewhere, so that jobs run abreast on the CPU."""
     return int(experiment.device != "cpu" and has_gpu())
+
+
+def check_packed(name, spec):
+    """Stop before any output is deleted where the data that is there does not fit the config."""
+    path = Path(workflow.basedir, "data", "packed", name, "manifest.json")
+    if not path.exists():
+        return
+    manifest = json.loads(path.read_text())
+    if manifest["dataset"] != spec.model_dump(exclude={"path"}):
+        raise WorkflowError(
+            f"{path.parent} was packed from another definition of {name}, and other experiments may use it: "
+            "give the data set another name in the config, or delete the folder to pack it again"
+        )
+    tasks = [
+        (
+            "evaluation",
+            experiment.evaluation.split,
+            experiment.evaluation,
+            max(experiment.evaluation.shots),
+        )
+    ]
+    for key, method in experiment.methods.items():
+        validation = method.training.validation
+        tasks.append(
+            (f"methods.{key}.training.validation", "val", validation, validation.shot)
+        )
+    for key, split, task, shot in tasks:
+        try:
+            check_episodes(
+                split,
+                **manifest["splits"][split],
+                way=task.way,
+                shot=shot,
+                queries=task.queries,
+            )
+        except UserError as error:
+            raise WorkflowError(f"config: {key}: {name}: {error}") from None
+
+
+for name, spec in experiment.datasets.items():
+    check_packed(name, spec)

@@ -1,0 +1,86 @@
+"""The command as a user meets it: in a process of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlcl import cli
+
+
+def mlcl(*arguments, cwd=None):
+    return subprocess.run([sys.executable, "-m", "mlcl", *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, contextlib\nfrom mlcl.cli import main\n"
+        "with contextlib.suppress(SystemExit): main(['--help'])\n"
+        "heavy = {'torch', 'numpy', 'pandas', 'pydantic', 'snakemake'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for stage in ("data", "train", "features", "evaluate", "tables"):
+        assert stage in said
+
+
+def test_the_stages_by_hand(write_config, tmp_path):
+    config = write_config(**{"training.validation": {"episodes": 5}, "training.epochs": 1})
+    packed, runs = tmp_path / "packed", []
+    steps = [["data", "--dataset", f"{config}:datasets.glyphs", "--out", packed]]
+    for method in ("cross_entropy", "multi_level"):
+        run = tmp_path / method
+        steps += [
+            [
+                "train",
+                "--data",
+                packed,
+                "--method",
+                f"{config}:methods.{method}",
+                "--out",
+                run,
+                "--scratch",
+                run / "scratch",
+            ],
+            ["features", "--data", packed, "--model", run / "model.safetensors", "--out", run / "features"],
+            [
+                *("evaluate", "--data", packed, "--features", run / "features" / "test.npy"),
+                *("--evaluation", f"{config}:evaluation", "--run", f"glyphs/{method}/0", "--out", run / "e.parquet"),
+            ],
+        ]
+        runs.append(run / "e.parquet")
+    steps.append(["tables", "--experiment", config, "--evaluations", *runs, "--out", tmp_path / "out"])
+    for step in steps:
+        cli.main([str(word) for word in step])
+    assert np.load(packed / "images.npy", mmap_mode="r").shape[1:] == (32, 32, 1)
+    comparison = pd.read_csv(tmp_path / "out" / "tables" / "comparison.csv")
+    assert set(comparison["method"]) == {"cross_entropy", "multi_level"}
+    assert (tmp_path / "out" / "figures" / "levels.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "--dataset", '{"source": "glyph"}', "--out", "x"], "mlcl data: the JSON given"),
+        (["data", "--dataset", '{"source": "mini-imagenet", "path": "no"}', "--out", "x"], "no/images: is missing"),
+        (["train", "--data", "no", "--method", "no.yaml:methods.a", "--out", "x", "--scratch", "s"], "no.yaml: cannot"),
+        (["features", "--data", "no", "--model", "m", "--out", "x"], "no: holds no packed data set"),
+        (
+            ["evaluate", "--data", "d", "--features", "f", "--evaluation", "{}", "--run", "a/b", "--out", "x"],
+            "--run: a/b is not DATASET/METHOD/SEED",
+        ),
+        (
+            ["features", "--data", "d", "--model", "m", "--out", "x", "--device", "gpu"],
+            "gpu is none of auto, cpu, cuda",
+        ),
+    ],
+)
+def test_bad_input_is_one_line_and_a_status(tmp_path, arguments, message):
+    done = mlcl(*arguments, cwd=tmp_path)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(Path(tmp_path).iterdir())

@@ -1,0 +1,98 @@
+"""From an encoder to its table of accuracies."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from mlcl import config, encoders, evaluate, features
+from mlcl.data.packed import Packed
+from mlcl.episodes import sample
+from mlcl.errors import UserError
+
+CPU = torch.device("cpu")
+SPEC = config.Evaluation(episodes=12, way=3, shots=(1, 5), queries=6)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_data, tmp_path_factory):
+    torch.manual_seed(0)
+    encoder = encoders.Encoder(config.Encoder(width=8, pool=2), [0.4], [0.3])
+    method = config.Method(objective={"cross_entropy": 1}, encoder=encoder.spec, training={"precision": "float32"})
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    encoders.save(encoder, path, {"method": method.model_dump()})
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(tiny_data, model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("features")
+    features.extract(tiny_data, model, CPU, out)
+    return out
+
+
+def test_features_are_the_encoders_of_every_level_and_split(tiny_data, model, folder):
+    encoder, _ = encoders.load(model)
+    for split in ("train", "val", "test"):
+        images = Packed(tiny_data).split(split).images
+        with torch.no_grad():
+            expected = encoder(torch.tensor(images).permute(0, 3, 1, 2) / 255)
+        levels = features.load(folder / f"{split}.npy")
+        assert [level.shape for level in levels] == [(len(images), dim) for dim in encoder.dims]
+        for ours, theirs in zip(levels, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3)
+    assert isinstance(np.load(folder / "test.npy", mmap_mode="r"), np.memmap)
+
+
+def test_accuracies_equal_a_naive_loop(tiny_data, folder, tmp_path):
+    out = tmp_path / "evaluation.parquet"
+    evaluate.evaluate(tiny_data, folder / "test.npy", SPEC, ("tiny", "mine", 0), CPU, out)
+    table = pd.read_parquet(out)
+    assert list(table.columns) == [
+        "dataset", "method", "seed", "shot", "classifier", "representation", "episode", "accuracy",
+    ]  # fmt: skip
+    assert len(table) == 2 * 3 * 6 * 12
+    assert set(table["representation"]) == {*(f"level{i}" for i in (1, 2, 3, 4)), "mean_probability", "concatenate"}
+
+    ours = table.set_index(["classifier", "representation", "shot", "episode"])["accuracy"]
+    split = Packed(tiny_data).split("test")
+    levels = [level.astype(np.float64) for level in features.load(folder / "test.npy")]
+    levels = [level / np.linalg.norm(level, axis=1, keepdims=True) for level in levels]
+    joined = np.concatenate(levels, axis=1) / np.sqrt(len(levels))
+    for shot in SPEC.shots:
+        tasks = sample(split.labels, split="test", episodes=12, way=3, shot=shot, queries=6, seed=0)
+        targets, answers = np.repeat(range(3), shot), np.repeat(range(3), 6)
+        for e in range(12):
+            support, query = tasks.support[e].ravel(), tasks.query[e].ravel()
+            probabilities = {}
+            for name, vectors in {**{f"level{i}": v for i, v in enumerate(levels, 1)}, "concatenate": joined}.items():
+                fitted = LogisticRegression(C=1, tol=1e-8, max_iter=10_000).fit(vectors[support], targets)
+                probabilities[name] = fitted.predict_proba(vectors[query])
+            probabilities["mean_probability"] = np.mean([probabilities[f"level{i}"] for i in (1, 2, 3, 4)], axis=0)
+            for name, values in probabilities.items():
+                assert ours["logistic_regression", name, shot, e] == pytest.approx((values.argmax(1) == answers).mean())
+
+
+def test_chunks_do_not_change_the_result(tiny_data, folder, tmp_path, monkeypatch):
+    for name, size in (("one", 100), ("many", 5)):
+        monkeypatch.setattr(evaluate, "CHUNK", size)
+        evaluate.evaluate(tiny_data, folder / "test.npy", SPEC, ("tiny", "mine", 0), CPU, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "many").read_bytes()
+
+
+def test_missing_or_damaged_features_are_named(tiny_data, folder, tmp_path):
+    damaged = tmp_path / "test.npy"
+    damaged.write_bytes((folder / "test.npy").read_bytes()[:500])
+    for path in (damaged, tmp_path / "none.npy"):
+        with pytest.raises(UserError, match=rf"{path.name}: holds no readable features"):
+            evaluate.evaluate(tiny_data, path, SPEC, ("tiny", "mine", 0), CPU, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_for_other_images_is_refused(tiny_data, tmp_path):
+    path = tmp_path / "model.safetensors"
+    method = config.Method(objective={"cross_entropy": 1}, encoder={}, training={})
+    encoders.save(encoders.Encoder(config.Encoder(), [0.5] * 3, [0.2] * 3), path, {"method": method.model_dump()})
+    with pytest.raises(UserError, match="is for images of 3 channels"):
+        features.extract(tiny_data, path, CPU, tmp_path / "features")

@@ -1,0 +1,183 @@
+"""The workflow end to end, in a copy of its files, on a tiny config."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CONFIG = {
+    "name": "tiny",
+    "datasets": {
+        "plain": {"source": "glyphs", "size": 16},
+        "tiered": {"source": "glyphs", "split": "script", "size": 16},
+    },
+    "encoder": {"width": 4},
+    "training": {"epochs": 1, "batch_size": 256, "validation": {"episodes": 5}},
+    "methods": {
+        "single_level": {"objective": {"contrast": "supcon", "levels": {4: 1}}},
+        "multi_level": {"objective": {"contrast": "supcon", "levels": {1: 1, 4: 1}}},
+    },
+    "evaluation": {"episodes": 20},
+    "device": "cpu",
+}
+TABLES = {f"tables/{t}.{f}" for t in ("comparison", "ablation", "differences") for f in ("md", "csv", "tex")}
+FIGURES = {"figures/levels.svg", "figures/levels.png"}
+
+
+class Checkout:
+    """A copy of what the workflow is made of; `snakemake` runs there on its config."""
+
+    def __init__(self, folder):
+        self.folder, self.results = folder, folder / "results" / "tiny"
+        for name in ("workflow", "profiles", "mlcl"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "Snakefile", folder)
+        self.configure(CONFIG)
+
+    def configure(self, config):
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
+
+    def snakemake(self, *arguments):
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", *arguments, "--configfile", "config.yaml"],
+            cwd=self.folder,
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(self.folder)},
+            capture_output=True,
+            text=True,
+        )
+
+    def jobs(self, *arguments):
+        """How often each rule would run, by a dry run."""
+        done = self.snakemake("--dry-run", *arguments)
+        assert done.returncode == 0, done.stderr
+        counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
+        return {rule: int(count) for rule, count in counts.items() if rule not in ("all", "total")}
+
+    def bytes(self):
+        return {name: (self.results / name).read_bytes() for name in TABLES | FIGURES}
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    checkout = Checkout(tmp_path_factory.mktemp("checkout"))
+    done = checkout.snakemake()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return checkout
+
+
+@pytest.fixture(autouse=True)
+def restored(request):
+    """Tests that change the config or the code leave both as they were."""
+    yield
+    if "checkout" in request.fixturenames:
+        checkout = request.getfixturevalue("checkout")
+        checkout.configure(CONFIG)
+        shutil.copytree(ROOT / "mlcl", checkout.folder / "mlcl", dirs_exist_ok=True)
+
+
+def test_from_nothing_to_tables(checkout):
+    assert all(checkout.bytes().values())
+    text = (checkout.results / "tables" / "comparison.md").read_text()
+    assert "multi\\_level" in text
+    assert "±" in text
+    for log in ("data/plain", "train/plain/multi_level/0", "features/tiered/single_level/0", "tables"):
+        assert (checkout.results / "logs" / f"{log}.log").exists()
+    assert (checkout.results / "benchmarks" / "train" / "plain" / "multi_level" / "0.tsv").exists()
+    assert "epoch 1/1" in (checkout.results / "logs" / "train" / "plain" / "multi_level" / "0.log").read_text()
+
+
+def test_done_means_nothing_to_do(checkout):
+    assert checkout.jobs() == {}
+    for path in checkout.results.rglob("*"):
+        os.utime(path, (path.stat().st_mtime - len(path.name), path.stat().st_mtime - len(path.name)))
+    assert checkout.jobs() == {}
+
+
+def test_removed_tables_come_back_the_same(checkout):
+    before = checkout.bytes()
+    shutil.rmtree(checkout.results / "tables")
+    assert checkout.jobs() == {"make_tables": 1}
+    assert checkout.snakemake().returncode == 0
+    assert checkout.bytes() == before
+
+
+def changed(path, value):
+    config = yaml.safe_load(yaml.safe_dump(CONFIG))
+    *parents, key = path
+    place = config
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    place[key] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "jobs"),
+    [
+        (
+            ("methods", "multi_level", "training"),
+            {"learning_rate": 0.01},
+            {"train_encoder": 2, "extract_features": 2, "evaluate_episodes": 2, "make_tables": 1},
+        ),
+        (("evaluation", "episodes"), 30, {"evaluate_episodes": 4, "make_tables": 1}),
+        (("methods", "multi_level", "title"), "Ours", {"make_tables": 1}),
+        (("seeds",), [0, 1], {"train_encoder": 4, "extract_features": 4, "evaluate_episodes": 4, "make_tables": 1}),
+        (("device",), "auto", {}),
+    ],
+)
+def test_a_change_of_the_config_costs_its_branch(checkout, path, value, jobs):
+    checkout.configure(changed(path, value))
+    assert checkout.jobs() == jobs
+
+
+def test_a_change_of_code_costs_what_follows_and_a_comment_nothing(checkout):
+    features = checkout.folder / "mlcl" / "features.py"
+    features.write_text(features.read_text() + "\n# a remark\n")
+    assert checkout.jobs() == {}
+    tables = checkout.folder / "mlcl" / "tables.py"
+    tables.write_text(tables.read_text() + "\nANSWER = 42\n")
+    assert checkout.jobs() == {"make_tables": 1}
+
+
+def test_partial_targets(checkout):
+    for target in ("data", "train", "features", "evaluate", "tables"):
+        assert checkout.jobs(target) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("episodes",), 5, "config: episodes: is no key of the config; check its spelling"),
+        (("methods", "multi_level", "objective", "levels"), {9: 1}, "conv4 has no level 9"),
+        (("evaluation", "shots"), ["one"], "evaluation.shots.0: Input should be a valid integer"),
+        (("datasets", "plain", "size"), 20, "give the data set another name in the config"),
+    ],
+)
+def test_a_wrong_config_stops_before_anything_runs(checkout, path, value, message):
+    before = checkout.bytes()
+    checkout.configure(changed(path, value))
+    done = checkout.snakemake()
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert checkout.bytes() == before
+
+
+def test_impossible_episodes_stop_with_the_reason_and_leave_the_results(checkout):
+    files = [path for path in checkout.results.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
+    for key, value, message in (
+        ("way", 60, "config: evaluation: plain: split test has 43 classes, fewer than the 60 of way: 60; lower way"),
+        ("queries", 80, "fewer than 5 shots plus 80 queries; lower either"),
+    ):
+        checkout.configure(changed(("evaluation", key), value))
+        done = checkout.snakemake("--keep-going")
+        assert done.returncode != 0
+        assert message in done.stdout + done.stderr
+    assert all(path.exists() for path in files)
