@@ -76,6 +76,7 @@ def _panel(axes: Axes, results: pd.DataFrame, titles: list[str]) -> None:
     axes.axvline(edge, color="0.8", linewidth=0.8)
     axes.set_xticks(list(places.values()), [*(f"level {_level(name)}" for name in names), *ENSEMBLES.values()])
     axes.tick_params(axis="x", length=0)
+    axes.margins(x=0.08)
 
 
 def _level(representation: str) -> int:

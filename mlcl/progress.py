@@ -7,7 +7,7 @@ import time
 
 from tqdm import tqdm
 
-LOG_SECONDS = 10.0
+LOG_SECONDS = 30.0
 
 
 class Progress:
@@ -20,19 +20,21 @@ class Progress:
             disable=not sys.stderr.isatty(),
         )  # fmt: skip
         self._start = self._said = time.monotonic()
-        self._first = done
+        self._first, self._said_at = done, -1
         self.status = ""
 
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_) -> None:
+        if error is None and self._said_at != self.done:
+            self.say(self.status)
         self._bar.close()
 
     @property
     def rate(self) -> float:
         """Units a second so far."""
-        return (self.done - self._first) / max(time.monotonic() - self._start, 1e-9)
+        return max(self.done - self._first, 1) / (time.monotonic() - self._start)
 
     def advance(self, units: int) -> None:
         self.done += units
@@ -43,9 +45,11 @@ class Progress:
 
     def say(self, status: str) -> None:
         """A line with the state: in a log in place of the bar, on a terminal above it."""
-        self._said = time.monotonic()
-        share = f"{self.done / self.total:4.0%}"
-        line = f"{self.name} {share} {self.rate:,.0f} {self.unit}/s {status}".rstrip()
+        self._said, self._said_at = time.monotonic(), self.done
+        share, left = f"{self.done / self.total:4.0%}", (self.total - self.done) / self.rate
+        line = (
+            f"{self.name} {share} {self.rate:,.0f} {self.unit}/s, {tqdm.format_interval(left)} left {status}".rstrip()
+        )
         if self._bar.disable:
             print(line, file=sys.stderr, flush=True)
         else:

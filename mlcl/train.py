@@ -33,6 +33,7 @@ from mlcl.vision import make_grid
 
 SAVE_SECONDS = 60.0
 LOG_STEPS = 20
+TAGS = {"accuracy": "accuracy/train", "loss": "loss/total"}  # what TensorBoard calls them
 
 
 def learning_rate(spec: config.Training, progress: float) -> float:
@@ -222,7 +223,7 @@ def log(writer: SummaryWriter, run: Run, parts: dict[str, Tensor], rate: float) 
     if not math.isfinite(values["loss"]):
         raise UserError(f"the loss is {values['loss']} at step {run.step}; lower training.learning_rate")
     for name, value in values.items():
-        writer.add_scalar("accuracy/train" if name == "accuracy" else f"loss/{name}", value, run.step)
+        writer.add_scalar(TAGS.get(name, f"loss/{name}"), value, run.step)
     writer.add_scalar("learning rate", run.rate, run.step)
     writer.add_scalar("images a second", rate, run.step)
     return values["loss"]

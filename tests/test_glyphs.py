@@ -197,7 +197,7 @@ def test_broken_font_says_what_to_do(monkeypatch, tmp_path):
 
 def test_provenance_names_what_the_images_were_made_from(packed):
     manifest = packed.manifest
-    assert manifest["source"] == "glyphs"
+    assert manifest["dataset"]["source"] == "glyphs"
     assert manifest["characters"] == len(packed.classes)
     assert len(manifest["fonts"]) == 16
     assert all(len(digest) == 64 for digest in manifest["fonts"].values())
