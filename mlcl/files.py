@@ -21,6 +21,8 @@ def replacing(*paths: str | Path) -> Iterator[list[Path]]:
     try:
         yield temporaries
         for temporary, final in zip(temporaries, finals, strict=True):
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())  # the contents before the name, also through a power cut
             os.replace(temporary, final)
     finally:
         for temporary in temporaries:

@@ -32,18 +32,22 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def autocast(on: torch.device, precision: str) -> torch.autocast:
-    """bfloat16 matrix products for `bfloat16`, and for `auto` where the hardware has an instruction for them."""
+def precision(on: torch.device, wanted: str) -> str:
+    """`auto` is bfloat16 where the hardware has an instruction to multiply in it, else float32."""
     import torch
 
-    enabled = _bfloat16(on) if precision == "auto" else precision == "bfloat16"
-    return torch.autocast(on.type, torch.bfloat16, enabled=enabled)
-
-
-def _bfloat16(on: torch.device) -> bool:
-    import torch
-
+    if wanted != "auto":
+        return wanted
     if on.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # torch 2.11 and later
-    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+        has = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest torch we run on
+        has = any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return "bfloat16" if has else "float32"
+
+
+def autocast(on: torch.device, wanted: str) -> torch.autocast:
+    """Matrix products and convolutions in the precision wanted."""
+    import torch
+
+    return torch.autocast(on.type, torch.bfloat16, enabled=precision(on, wanted) == "bfloat16")

@@ -12,6 +12,7 @@ import math
 import pickle
 import sys
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ def learning_rate(spec: config.Training, progress: float) -> float:
     return spec.learning_rate * (1 + math.cos(math.pi * (progress - schedule.warmup) / (1 - schedule.warmup))) / 2
 
 
+@lru_cache(maxsize=1)
+def order(images: int, seed: int, epoch: int) -> Tensor:
+    """The order [images] in which an epoch meets the images."""
+    return torch.randperm(images, generator=seeds.generator(seed, "order", epoch))
+
+
 class Run:
     """A training in progress: all that changes from step to step."""
 
@@ -77,8 +84,9 @@ class Run:
     def batch(self) -> tuple[Tensor, Tensor]:
         """Two views of the step's images, float [2N, C, H, W], and the labels [N]."""
         epoch, place = divmod(self.step, self.steps_per_epoch)
-        order = torch.randperm(len(self.labels), generator=seeds.generator(self.seed, "order", epoch))
-        rows = order[place * self.method.training.batch_size :][: self.method.training.batch_size]
+        rows = order(len(self.labels), self.seed, epoch)[place * self.method.training.batch_size :][
+            : self.method.training.batch_size
+        ]
         if self.resident is None:
             images = features.to_images(self.base.images[rows.numpy()], self.device)
         else:
@@ -174,6 +182,9 @@ def train(data: Path, method: config.Method, seed: int, device: torch.device, ou
         "method": method.model_dump(mode="json", exclude={"title"}),
         "seed": seed,
         "code": fingerprint("train"),
+        "torch": torch.__version__,
+        "device": device.type,
+        "precision": hardware.precision(device, method.training.precision),
     }
     digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
     state_file = scratch / f"state-{digest[:12]}.pt"
