@@ -8,11 +8,15 @@ from pathlib import Path
 
 from mlcl.errors import UserError
 
+PACKED = Path("data", "packed")
 SPEC = "JSON, or FILE:KEY as in config/config.yaml:{}"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    given = parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if words[:1] == ["data"] and words[1:2] and words[1] in ("verify", "show"):
+        words = words[1:]  # `mlcl data NAME` takes any other word for a data set
+    given = parser().parse_args(words)
     try:
         given.run(given)
     except UserError as error:
@@ -22,11 +26,48 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def data(given: argparse.Namespace) -> None:
-    from mlcl import config
     from mlcl.data import sources
-    from mlcl.data.packed import pack
+    from mlcl.data.pack import pack
 
-    pack(sources.open_source(config.part(config.Dataset, given.dataset), given.root), given.out)
+    name, spec = _dataset(given.name)
+    pack(sources.open_source(spec, given.root, given.copy), given.out or PACKED / name)
+
+
+def verify(given: argparse.Namespace) -> None:
+    from mlcl.data.verify import verify
+
+    folder = _packed(given.name)
+    others = [path.parent for path in sorted(folder.parent.glob("*/manifest.json")) if path.parent != folder]
+    checks = verify(folder, others)
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        print(f"{'ok  ' if check.passed else 'FAIL'}  {check.name:{width}}  {check.found}")
+    if not all(check.passed for check in checks):
+        raise UserError(f"{folder}: is not what it should be; see the lines marked FAIL")
+
+
+def show(given: argparse.Namespace) -> None:
+    from mlcl.data.show import show
+
+    out = given.out or _packed(given.name)
+    show(_packed(given.name), out)
+    print(out / "sheet.png", out / "classes.png", sep="\n")
+
+
+def _dataset(text: str):
+    """The spec that `text` gives: a source by its name with its defaults, JSON, or FILE:KEY; and a name for it."""
+    from mlcl import config
+    from mlcl.data.sources import MODULES
+
+    if text in MODULES:
+        return text, config.part(config.Dataset, f'{{"source": "{text}"}}')
+    spec = config.part(config.Dataset, text)
+    return spec.source if text.lstrip().startswith("{") else text.rpartition(".")[2], spec
+
+
+def _packed(name: str) -> Path:
+    """A packed data set by the name of its folder below data/packed, or by its path."""
+    return Path(name) if (Path(name) / "manifest.json").exists() else PACKED / name
 
 
 def train(given: argparse.Namespace) -> None:
@@ -81,10 +122,20 @@ def parser() -> argparse.ArgumentParser:
     def device(command):
         command.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
 
-    command = stage(data, "Pack a data set: images, labels, classes and splits as memory-mapped arrays.")
-    command.add_argument("--dataset", required=True, metavar="SPEC", help=SPEC.format("datasets.glyphs"))
+    command = stage(data, "Fetch and pack a data set; 'mlcl data verify' and 'mlcl data show' look at a packed one.")
+    command.add_argument(
+        "name", metavar="DATASET", help=f"{SPEC.format('datasets.glyphs')}, or a source: mini-imagenet"
+    )
+    command.add_argument("--from", dest="copy", type=Path, metavar="PATH", help="a copy of its files at hand")
     command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="where relative paths start")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR")
+    command.add_argument("--out", type=Path, metavar="DIR", help="default: data/packed/DATASET")
+
+    command = stage(verify, "Check a packed data set: counts, splits, published classes, duplicates, overlap.")
+    command.add_argument("name", metavar="DATASET", help="its folder, or the folder's name below data/packed")
+
+    command = stage(show, "Draw a packed data set: a contact sheet and the sizes of its classes.")
+    command.add_argument("name", metavar="DATASET", help="its folder, or the folder's name below data/packed")
+    command.add_argument("--out", type=Path, metavar="DIR", help="for sheet.png and classes.png; default: its folder")
 
     command = stage(train, "Train a method on the base classes; a killed training continues where it was.")
     packed(command)

@@ -42,17 +42,77 @@ class Glyphs(Part):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class MiniImagenet(Part):
-    """mini-ImageNet as a folder `images/` beside Ravi and Larochelle's train.csv, val.csv and test.csv."""
+class Raw(Part):
+    """What the data sets made from files have in common."""
 
-    source: Literal["mini-imagenet"]
-    path: str = "data/raw/mini-imagenet"
-    """The folder; a relative path starts at the root of the repository."""
+    path: str | None = None
+    """Where the files lie, by default data/raw/<source>; a relative path starts at the root of the repository."""
     size: Annotated[int, Field(ge=16, le=512)] = 84
     """Side of the packed images in pixels."""
 
 
-Dataset = Annotated[Glyphs | MiniImagenet, Field(discriminator="source")]
+class MiniImagenet(Raw):
+    """mini-ImageNet (Vinyals et al. 2016) with the class split of Ravi and Larochelle (2017)."""
+
+    source: Literal["mini-imagenet"]
+
+
+class TieredImagenet(Raw):
+    """tiered-ImageNet (Ren et al. 2018): no super-class in two splits."""
+
+    source: Literal["tiered-imagenet"]
+
+
+class CifarFs(Raw):
+    """CIFAR-FS (Bertinetto et al. 2019): CIFAR-100, its classes split at random."""
+
+    source: Literal["cifar-fs"]
+    size: Annotated[int, Field(ge=16, le=512)] = 32
+
+
+class Fc100(Raw):
+    """FC100 (Oreshkin et al. 2018): CIFAR-100, no super-class in two splits."""
+
+    source: Literal["fc100"]
+    size: Annotated[int, Field(ge=16, le=512)] = 32
+
+
+class Omniglot(Raw):
+    """Omniglot (Lake et al. 2015): the background alphabets train and validate, the evaluation alphabets test."""
+
+    source: Literal["omniglot"]
+    size: Annotated[int, Field(ge=16, le=512)] = 28
+    rotations: bool = False
+    """Whether a character turned by 90, 180 and 270 degrees makes three classes more (Santoro et al. 2016)."""
+
+
+class Cub(Raw):
+    """CUB-200-2011 (Wah et al. 2011), split 100/50/50 as Chen et al. (2019) do."""
+
+    source: Literal["cub"]
+
+
+class Folder(Raw):
+    """Any images: path/<class>/* or path/<super-class>/<class>/*, with split.csv (class, split) or a seeded split."""
+
+    source: Literal["folder"]
+    path: str
+    flip: bool = True
+    """Whether an image and its mirror image show the same class."""
+    shares: tuple[Fraction, Fraction, Fraction] = (0.64, 0.16, 0.2)
+    """Without split.csv: the shares of the classes (or super-classes) that train, validate and test."""
+    seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _shares_sum_to_one(self):
+        if abs(sum(self.shares) - 1) > 1e-6 or not all(self.shares):
+            raise ValueError("shares must be three numbers above 0 that sum to 1")
+        return self
+
+
+Dataset = Annotated[
+    Glyphs | MiniImagenet | TieredImagenet | CifarFs | Fc100 | Omniglot | Cub | Folder, Field(discriminator="source")
+]
 
 
 # -- training -----------------------------------------------------------------------------------------------

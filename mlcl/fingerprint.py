@@ -11,13 +11,13 @@ PACKAGE = Path(__file__).parent
 OUTSIDE = {"config", "errors", "files", "fingerprint", "progress"}
 
 
-def fingerprint(module: str) -> str:
-    """Twelve hex digits for a module of the package, such as `train` or `data.glyphs`, and all that it imports of it.
+def fingerprint(*modules: str) -> str:
+    """Twelve hex digits for modules of the package, such as `train` or `data.glyphs`, and all that they import of it.
 
     Reads the source files only: nothing is imported, so that asking is cheap.
     """
     digest = hashlib.sha256()
-    for name in sorted(_reach(module)):
+    for name in sorted(set().union(*map(_reach, modules))):
         digest.update(f"{name}\n{_meaning(_path(name))}\n".encode())
     return digest.hexdigest()[:12]
 

@@ -1,33 +1,42 @@
 """Small data to train on, made in a moment."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
-from mlcl.data.packed import Class, Source, pack
+from mlcl.data.pack import Class, Source, pack
 
 
 @pytest.fixture(scope="session")
 def tiny_data(tmp_path_factory):
     """A packed data set of 8 base, 5 validation and 6 novel classes, 24 grey 16x16 images each: blobs at places."""
     classes = [
-        Class(f"{split}{i}", superclass=split, split=split, count=24)
+        Class(f"{split}{i}", superclass=split, split=split)
         for split, count in (("train", 8), ("val", 5), ("test", 6))
         for i in range(count)
     ]
-
-    def images():
-        rng = np.random.default_rng(0)
-        y, x = np.mgrid[:16, :16]
-        for _ in classes:
-            cy, cx = rng.uniform(3, 13, 2)
-            for _ in range(24):
-                dy, dx = rng.normal(0, 0.7, 2)
-                blob = np.exp(-((y - cy - dy) ** 2 + (x - cx - dx) ** 2) / 8)
-                yield (255 * np.clip(blob + rng.normal(0, 0.1, blob.shape), 0, 1)).astype(np.uint8)[..., None]
-
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:16, :16]
+    images = []
+    for _ in classes:
+        cy, cx = rng.uniform(3, 13, 2)
+        for _ in range(24):
+            dy, dx = rng.normal(0, 0.7, 2)
+            blob = np.exp(-((y - cy - dy) ** 2 + (x - cx - dx) ** 2) / 8)
+            images.append((255 * np.clip(blob + rng.normal(0, 0.1, blob.shape), 0, 1)).astype(np.uint8)[..., None])
+    source = Source(
+        classes=classes,
+        labels=np.repeat(np.arange(len(classes)), 24),
+        origins=pd.DataFrame({"file": "drawn", "place": [str(i) for i in range(len(images))]}),
+        items=lambda start: iter(images[start:]),
+        decode=lambda image: image,
+        shape=(16, 16, 1),
+        flip=False,
+        provenance={"dataset": {"source": "tiny"}},
+    )
     folder = tmp_path_factory.mktemp("data") / "tiny"
-    pack(Source(classes, (16, 16, 1), images, flip=False, provenance={"dataset": "tiny"}), folder)
+    pack(source, folder)
     return folder
 
 

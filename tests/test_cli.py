@@ -30,7 +30,7 @@ def test_help_imports_nothing_heavy():
 def test_the_stages_by_hand(write_config, tmp_path):
     config = write_config(**{"training.validation": {"episodes": 5}, "training.epochs": 1})
     packed, runs = tmp_path / "packed", []
-    steps = [["data", "--dataset", f"{config}:datasets.glyphs", "--out", packed]]
+    steps = [["data", f"{config}:datasets.glyphs", "--out", packed]]
     for method in ("cross_entropy", "multi_level"):
         run = tmp_path / method
         steps += [
@@ -64,8 +64,8 @@ def test_the_stages_by_hand(write_config, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["data", "--dataset", '{"source": "glyph"}', "--out", "x"], "mlcl data: the JSON given"),
-        (["data", "--dataset", '{"source": "mini-imagenet", "path": "no"}', "--out", "x"], "no/images: is missing"),
+        (["data", '{"source": "glyph"}', "--out", "x"], "mlcl data: the JSON given"),
+        (["data", '{"source": "mini-imagenet", "path": "no"}', "--out", "x"], "no/images: is missing"),
         (["train", "--data", "no", "--method", "no.yaml:methods.a", "--out", "x", "--scratch", "s"], "no.yaml: cannot"),
         (["features", "--data", "no", "--model", "m", "--out", "x"], "no: holds no packed data set"),
         (

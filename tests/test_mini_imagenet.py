@@ -1,7 +1,8 @@
-"""mini-ImageNet's folder layout: a small stand-in with the published shape, and the real one where it is at hand."""
+"""mini-ImageNet's layouts: small stand-ins with two images a class, and the real one where it is at hand."""
 
 import csv
 import os
+import pickle
 import shutil
 from pathlib import Path
 
@@ -10,55 +11,125 @@ import pytest
 from PIL import Image
 
 from mlcl import config
-from mlcl.data import mini_imagenet
-from mlcl.data.packed import Packed, pack
+from mlcl.data import mini_imagenet, splits
+from mlcl.data.pack import Class, pack
+from mlcl.data.packed import FILES, Packed
 from mlcl.errors import UserError
 
 REAL = Path(os.environ.get("MLCL_MINI_IMAGENET", Path(__file__).parents[1] / "data" / "raw" / "mini-imagenet"))
+SPLIT = {"train": 3, "val": 2, "test": 2}
+NAMES = {split: [f"n0{i}00000{c}" for c in range(count)] for i, (split, count) in enumerate(SPLIT.items())}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, request):
+    """A published split of seven classes, two images each, save for the real one's test."""
+    if "real" not in request.node.name:
+        classes = [Class(name, "", split) for split, names in NAMES.items() for name in names]
+        monkeypatch.setattr(splits, "published", lambda _: classes)
+        monkeypatch.setattr(mini_imagenet, "IMAGES", 2)
+
+
+def rows(split):
+    """File name and class of a split's images; the number in the name counts from 1 within a class."""
+    return [(f"{name}{place:08d}.jpg", name) for name in NAMES[split] for place in (1, 3)]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """The layout with two images a class: the counts of the split are reduced in the module for these tests."""
+    """images/ and the csv files."""
     folder = tmp_path_factory.mktemp("mini")
     (folder / "images").mkdir()
     rng = np.random.default_rng(0)
-    for split, count in (("train", 3), ("val", 2), ("test", 2)):
+    for split in SPLIT:
         with open(folder / f"{split}.csv", "w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["filename", "label"])
-            for c in range(count):
-                for i in range(2):
-                    name = f"{split}{c}_{i}.jpg"
-                    picture = rng.integers(0, 256, (84, 84, 3), np.uint8)
-                    Image.fromarray(picture).save(folder / "images" / name, quality=95)
-                    rows.writerow([name, f"n{split}{c}"])
+            table = csv.writer(file)
+            table.writerow(["filename", "label"])
+            for name, label in rows(split):
+                picture = rng.integers(0, 256, (84, 84, 3), np.uint8)
+                Image.fromarray(picture).save(folder / "images" / name, quality=95)
+                table.writerow([name, label])
     return folder
 
 
 @pytest.fixture
-def folder(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(mini_imagenet, "CLASSES", {"train": 3, "val": 2, "test": 2})
-    monkeypatch.setattr(mini_imagenet, "IMAGES", 2)
+def folder(made, tmp_path):
     return Path(shutil.copytree(made, tmp_path / "mini"))
 
 
 def packed(folder, out, size=84):
-    spec = config.MiniImagenet(source="mini-imagenet", path=str(folder), size=size)
-    pack(mini_imagenet.source(spec, Path("/")), out)
+    spec = config.MiniImagenet(source="mini-imagenet", size=size)
+    pack(mini_imagenet.source(spec, folder), out)
     return Packed(out)
+
+
+def pixels(folder, name):
+    with Image.open(folder / "images" / name) as file:
+        return np.asarray(file)
 
 
 def test_images_labels_and_splits(folder, tmp_path):
     data = packed(folder, tmp_path / "packed")
     assert data.images.shape == (14, 84, 84, 3)
     assert data.manifest["flip"]
-    for split, count in (("train", 3), ("val", 2), ("test", 2)):
+    for split, names in NAMES.items():
         part = data.split(split)
-        assert part.classes == [f"n{split}{c}" for c in range(count)]
-        for i, image in enumerate(part.images):
-            with Image.open(folder / "images" / f"{split}{i // 2}_{i % 2}.jpg") as file:
-                assert (np.asarray(file) == image).all()
+        assert part.classes == names
+        for image, (name, _) in zip(part.images, rows(split), strict=True):
+            assert (pixels(folder, name) == image).all()
+    assert data.origins["file"].iloc[0] == f"images/{rows('train')[0][0]}"
+
+
+def write_caches(folder, out):
+    out.mkdir()
+    for split, file in (("train", "train"), ("val", "validation"), ("test", "test")):
+        names = rows(split)[::-1]  # any order
+        members = {label: [i for i, (_, of) in enumerate(names) if of == label] for label in NAMES[split]}
+        members = {label: sorted(places, reverse=True) for label, places in members.items()}
+        content = {"image_data": np.stack([pixels(folder, name) for name, _ in names]), "class_dict": members}
+        with open(out / f"mini-imagenet-cache-{file}.pkl", "wb") as cache:
+            pickle.dump(content, cache, protocol=2)
+
+
+def write_category_splits(folder, out):
+    out.mkdir()
+    first = 0
+    for split, file in (("train", "train_phase_train"), ("val", "val"), ("test", "test")):
+        labels = [first + NAMES[split].index(label) for _, label in rows(split)]
+        content = {b"data": np.stack([pixels(folder, name) for name, _ in rows(split)]), b"labels": labels}
+        with open(out / f"miniImageNet_category_split_{file}.pickle", "wb") as pickled:
+            pickle.dump(content, pickled, protocol=2)
+        first += SPLIT[split]
+
+
+@pytest.mark.parametrize("write", [write_caches, write_category_splits])
+def test_the_pickled_layouts_pack_to_the_same_files(folder, tmp_path, write):
+    write(folder, tmp_path / "pickles")
+    packed(folder, tmp_path / "one")
+    other = packed(tmp_path / "pickles", tmp_path / "other")
+    for name in FILES[:3]:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+    assert other.origins["file"].iloc[0].startswith("mini")
+
+
+def test_the_training_folders_of_ilsvrc(folder, tmp_path):
+    """n0000000000000003.jpg is the third of n00000000's files, ordered by number and not by text."""
+    raw = tmp_path / "ilsvrc"
+    for split in SPLIT:
+        for name, label in rows(split):
+            (raw / label).mkdir(parents=True, exist_ok=True)
+            number = {1: 2, 3: 30}[int(name[9:17])]
+            shutil.copy(folder / "images" / name, raw / label / f"{label}_{number}.JPEG")
+        for label in NAMES[split]:
+            shutil.copy(folder / "images" / rows("test")[0][0], raw / label / f"{label}_11.JPEG")
+        shutil.copy(folder / f"{split}.csv", raw)
+    packed(folder, tmp_path / "one")
+    packed(raw, tmp_path / "other")
+    assert (tmp_path / "one" / "images.npy").read_bytes() == (tmp_path / "other" / "images.npy").read_bytes()
+    for path in (raw / "n00000000").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match=r"n00000000: has 0 images, and .* is number 1; put the training folders"):
+        packed(raw, tmp_path / "third")
 
 
 def test_resized_by_averaging_areas(folder, tmp_path):
@@ -71,49 +142,51 @@ def edit(path, change):
     path.write_text(change(path.read_text()))
 
 
+FIRST = {split: rows(split)[0][0] for split in SPLIT}
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (
-            lambda f: shutil.rmtree(f / "images"),
-            "images: is missing; put mini-ImageNet there, or set the data set's path",
-        ),
-        (lambda f: (f / "val.csv").unlink(), r"val\.csv: cannot be read"),
+        (lambda f: shutil.rmtree(f / "images"), "n00000000: has 0 images, .* put the training folders .* or images/"),
+        (lambda f: (f / "val.csv").unlink(), r"holds no mini-ImageNet: put there images/ with train\.csv"),
+        (lambda f: (f / "val.csv").write_bytes(b"\xff\xfe\x00"), r"val\.csv: cannot be read"),
         (
             lambda f: edit(f / "val.csv", lambda t: t.replace("filename", "file")),
             r"val\.csv: has the columns file, label",
         ),
-        (lambda f: edit(f / "train.csv", lambda t: t.replace("ntrain1", "ntrain0")), r"train\.csv: has 2 classes"),
+        (lambda f: edit(f / "train.csv", lambda t: t.replace(",n00000001", ",n00000000")), r"classes of 2 to 4 images"),
+        (lambda f: edit(f / "test.csv", lambda t: t.replace("003.jpg", "001.jpg")), r"test\.csv: .* 2 different ones"),
         (
-            lambda f: edit(f / "test.csv", lambda t: t.replace("test1_1", "test1_0")),
-            r"test\.csv: has 2 classes of 2 to 2",
+            lambda f: edit(f / "val.csv", lambda t: t.replace(",n01000000", ",n00000000")),
+            r"val\.csv: has class n00000000 in val, the published split in train",
         ),
         (
-            lambda f: edit(f / "val.csv", lambda t: t.replace("nval0", "ntrain0")),
-            "class ntrain0 is in more than one split",
+            lambda f: edit(f / "val.csv", lambda t: t.replace(",n01000000", ",n09000000")),
+            r"val\.csv: has class n09000000 in val, the published split nowhere",
         ),
-        (lambda f: (f / "images" / "val0_1.jpg").unlink(), r"val\.csv: names val0_1\.jpg, which is not in images/"),
+        (lambda f: (f / "images" / FIRST["val"]).unlink(), r"val\.csv: names .*\.jpg, which is not in images/"),
         (
-            lambda f: (f / "images" / "test0_0.jpg").write_bytes(b"no image"),
-            r"test0_0\.jpg: cannot be read as an image .* replace it",
+            lambda f: (f / "images" / FIRST["test"]).write_bytes(b"no image"),
+            r"\.jpg: cannot be read as an image .* replace it",
         ),
         (
-            lambda f: (f / "images" / "test0_0.jpg").write_bytes((f / "images" / "test0_0.jpg").read_bytes()[:2000]),
-            r"test0_0\.jpg: cannot be read as an image",
+            lambda f: (f / "images" / FIRST["test"]).write_bytes((f / "images" / FIRST["test"]).read_bytes()[:2000]),
+            r"\.jpg: cannot be read as an image",
         ),
     ],
 )
-def test_what_is_wrong_is_named_and_nothing_is_written(folder, tmp_path, spoil, message):
+def test_what_is_wrong_is_named_and_nothing_is_packed(folder, tmp_path, spoil, message):
     spoil(folder)
     with pytest.raises(UserError, match=message) as caught:
         packed(folder, tmp_path / "packed")
     assert "\n" not in str(caught.value)
-    assert not list((tmp_path / "packed").glob("*"))
+    assert not (tmp_path / "packed" / "manifest.json").exists()
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason=f"the real mini-ImageNet is not in {REAL}; set MLCL_MINI_IMAGENET")
 def test_the_real_split_is_as_published():
-    source = mini_imagenet.source(config.MiniImagenet(source="mini-imagenet", path=str(REAL)), Path("/"))
-    splits = [c.split for c in source.classes]
-    assert [splits.count(name) for name in ("train", "val", "test")] == [64, 16, 20]
-    assert {c.count for c in source.classes} == {600}
+    source = mini_imagenet.source(config.MiniImagenet(source="mini-imagenet"), REAL)
+    found = [c.split for c in source.classes]
+    assert [found.count(name) for name in ("train", "val", "test")] == [64, 16, 20]
+    assert set(np.bincount(source.labels)) == {600}

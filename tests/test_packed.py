@@ -1,73 +1,146 @@
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from mlcl.data.packed import Class, Packed, Source, pack
+from mlcl.data import pack as packing
+from mlcl.data.pack import Class, Source, pack
+from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 
-CLASSES = [Class("a", "letters", "train", 2), Class("b", "letters", "train", 1), Class("1", "digits", "val", 2)]
+CLASSES = [Class("a", "letters", "train"), Class("b", "letters", "train"), Class("1", "digits", "val")]
+LABELS = np.array([2, 0, 1, 0, 2])  # a source gives its images in any order
+ORDER = [1, 3, 2, 0, 4]  # by class
 
 
-def source(images=None, shape=(2, 2, 3)):
+def source(images=None, labels=LABELS, decode=lambda image: image, shape=(2, 2, 3)):
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (5, *shape), np.uint8) if images is None else images
-    return images, Source(CLASSES, shape, lambda: iter(images), flip=True, provenance={"dataset": {"source": "here"}})
+    images = rng.integers(0, 256, (len(labels), *shape), np.uint8) if images is None else images
+    origins = pd.DataFrame({"file": "here", "place": [str(i) for i in range(len(labels))]})
+    provenance = {"dataset": {"source": "here"}}
+    given = Source(CLASSES, labels, origins, lambda start: iter(images[start:]), decode, shape, True, provenance)
+    return images, given
 
 
-def test_what_is_packed_comes_back(tmp_path):
+def test_what_is_packed_comes_back_sorted_by_class(tmp_path):
     images, given = source()
     pack(given, tmp_path)
     packed = Packed(tmp_path)
-    assert (packed.images == images).all()
+    assert (packed.images == images[ORDER]).all()
     assert packed.labels.tolist() == [0, 0, 1, 2, 2]
     assert packed.classes["class"].tolist() == ["a", "b", "1"]
+    assert packed.classes["count"].tolist() == [2, 1, 2]
+    assert packed.origins["place"].tolist() == [str(i) for i in ORDER]
     train, val = packed.split("train"), packed.split("val")
-    assert (train.images == images[:3]).all()
+    assert (train.images == images[ORDER[:3]]).all()
     assert train.labels.tolist() == [0, 0, 1]
     assert train.classes == ["a", "b"]
     assert val.labels.tolist() == [0, 0]
-    assert isinstance(train.images.base, np.memmap) or isinstance(train.images, np.memmap)
+    assert isinstance(train.images, np.memmap)
 
 
 def test_the_manifest_has_the_training_splits_statistics(tmp_path):
     images, given = source()
     pack(given, tmp_path)
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    pixels = images[:3].reshape(-1, 3) / 255
+    pixels = images[ORDER[:3]].reshape(-1, 3) / 255
     np.testing.assert_allclose(manifest["mean"], pixels.mean(0), atol=1e-5)
     np.testing.assert_allclose(manifest["std"], pixels.std(0), atol=1e-5)
     assert manifest["dataset"] == {"source": "here"}
     assert manifest["splits"]["train"] == {"classes": 2, "smallest_class": 1}
+    assert manifest["splits"]["test"] == {"classes": 0, "smallest_class": 0}
 
 
 def test_packing_gives_the_same_bytes(tmp_path):
     for name in "xy":
         pack(source()[1], tmp_path / name)
-    for file in (tmp_path / "x").iterdir():
-        assert file.read_bytes() == (tmp_path / "y" / file.name).read_bytes()
+    names = {file.name for file in (tmp_path / "x").iterdir()}
+    assert names == {"images.npy", "labels.npy", "classes.csv", "origins.parquet", "manifest.json"}
+    for name in names:
+        assert (tmp_path / "x" / name).read_bytes() == (tmp_path / "y" / name).read_bytes()
 
 
-def test_a_source_that_breaks_off_leaves_what_was_there(tmp_path):
+def test_a_bad_image_leaves_what_was_there(tmp_path):
     images, given = source()
     pack(given, tmp_path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
-    def broken():
-        yield 255 - images[0]
-        raise UserError("image 1 cannot be read")
+    def broken(image):
+        if (image == images[3]).all():
+            raise UserError("image 3 cannot be read")
+        return 255 - image
+
+    with pytest.raises(UserError, match="image 3"):
+        pack(source(images, decode=broken)[1], tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize("count", [4, 6])
+def test_a_source_with_another_number_of_images_is_an_error(tmp_path, count):
+    with pytest.raises(ValueError, match="the source gives"):
+        pack(source(np.zeros((count, 2, 2, 3), np.uint8))[1], tmp_path)
+    assert not (tmp_path / "manifest.json").exists()
+
+
+MANY = 2000
+PACK_MANY = f"""
+import sys, time
+sys.path.insert(0, {os.path.dirname(__file__)!r})
+import numpy as np
+from test_packed import packing, source
+from pathlib import Path
+packing.SAVE_SECONDS = 0
+images = np.random.default_rng(1).integers(0, 256, ({MANY}, 2, 2, 3), np.uint8)
+slow = lambda image: (time.sleep(0.0005), image)[1]
+packing.pack(source(images, np.arange({MANY}) % 3, slow)[1], Path(sys.argv[1]))
+"""
+
+
+def test_a_killed_packing_goes_on_and_ends_the_same(tmp_path):
+    command = [sys.executable, "-c", PACK_MANY]
+    subprocess.run([*command, tmp_path / "whole"], check=True)
+    kills = 0
+    while True:
+        process = subprocess.Popen([*command, tmp_path / "killed"])
+        record = tmp_path / "killed" / "progress.json"
+        before = json.loads(record.read_text())["done"] if record.exists() else 0
+        while kills < 3 and process.poll() is None:
+            if record.exists() and json.loads(record.read_text())["done"] > before + MANY // 5:
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.005)
+        if process.wait() == 0:
+            break
+    assert kills == 3
+    assert before >= 3 * MANY // 5  # the last start went on from there
+    for file in (tmp_path / "whole").iterdir():
+        assert file.read_bytes() == (tmp_path / "killed" / file.name).read_bytes()
+    assert len(list((tmp_path / "killed").iterdir())) == len(list((tmp_path / "whole").iterdir()))
+
+
+def test_an_unfinished_packing_of_something_else_is_not_continued(tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(packing, "BATCH", 1)
+    images, _ = source()
+
+    def stop(image):
+        if (image == images[4]).all():
+            raise UserError("stop")
+        return image
 
     with pytest.raises(UserError):
-        pack(Source(CLASSES, (2, 2, 3), broken, flip=True, provenance={}), tmp_path)
-    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
-
-
-def test_a_source_with_another_number_of_images_is_an_error(tmp_path):
-    images, _ = source()
-    for wrong in (images[:4], np.concatenate([images, images[:1]])):
-        with pytest.raises(ValueError, match="zip"):
-            pack(source(wrong)[1], tmp_path)
-    assert not list(tmp_path.iterdir())
+        pack(source(images, decode=stop)[1], tmp_path)
+    assert json.loads((tmp_path / "progress.json").read_text())["done"] > 0
+    others = np.array([0, 1, 2, 0, 2])
+    pack(source(255 - images, others)[1], tmp_path)
+    assert (Packed(tmp_path).images == (255 - images)[np.argsort(others, kind="stable")]).all()
 
 
 def test_a_folder_without_data_is_named(tmp_path):

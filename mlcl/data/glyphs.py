@@ -16,11 +16,13 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, features
 
 from mlcl import config
-from mlcl.data.packed import SPLITS, Class, Source
+from mlcl.data.pack import Class, Source
+from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
 
 FACES = (
@@ -77,20 +79,20 @@ def source(spec: config.Glyphs) -> Source:
     faces = [Face.load(name, size=3 * spec.size) for name in FACES]
     split = _split(spec)
     classes = [
-        Class(character, script, split[character], VARIATIONS * sum(character in face for face in faces))
+        Class(character, script, split[character])
         for script, characters in CHARACTERS.items()
         for character in characters
     ]
     classes.sort(key=lambda c: SPLITS.index(c.split))
 
-    def images() -> Iterator[np.ndarray]:
-        for c in classes:
-            for number, face in enumerate(faces):
-                if c.name in face:
-                    drawing = face.draw(c.name)
-                    for variation in range(VARIATIONS):
-                        rng = np.random.default_rng((spec.seed, ord(c.name), number, variation))
-                        yield _vary(drawing, spec.size, rng)
+    drawings = [(i, number) for i, c in enumerate(classes) for number, face in enumerate(faces) if c.name in face]
+
+    def items(start: int) -> Iterator[tuple[Image.Image, np.random.Generator]]:
+        for i, number in drawings[start // VARIATIONS :]:
+            drawing = faces[number].draw(classes[i].name)
+            for variation in range(start % VARIATIONS, VARIATIONS):
+                yield drawing, np.random.default_rng((spec.seed, ord(classes[i].name), number, variation))
+            start = 0
 
     provenance = {
         "dataset": spec.model_dump(),
@@ -99,7 +101,17 @@ def source(spec: config.Glyphs) -> Source:
         "pillow": features.version("pil"),
         "freetype": features.version("freetype2"),
     }
-    return Source(classes, (spec.size, spec.size, 1), images, flip=False, provenance=provenance)
+    places = [(faces[number].file, classes[i].name) for i, number in drawings for _ in range(VARIATIONS)]
+    return Source(
+        classes=classes,
+        labels=np.repeat([i for i, _ in drawings], VARIATIONS),
+        origins=pd.DataFrame(places, columns=["file", "place"]),
+        items=items,
+        decode=lambda item: _vary(item[0], spec.size, item[1]),
+        shape=(spec.size, spec.size, 1),
+        flip=False,
+        provenance=provenance,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,57 +1,89 @@
-"""mini-ImageNet: a folder `images/` and the class split of Ravi and Larochelle (2017) as train, val and test.csv."""
+"""mini-ImageNet in the four layouts in which it is found, with the split of Ravi and Larochelle (2017).
+
+images/*.jpg and train.csv, val.csv, test.csv           as the split was published
+mini-imagenet-cache-{train,val(idation),test}.pkl       Ren et al. 2018
+miniImageNet_category_split_*.pickle                    Gidaris and Komodakis 2018, as RFS uses it
+n01532829/*.JPEG ... and train.csv, val.csv, test.csv   the training folders of ILSVRC-2012
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
 
 from mlcl import config
-from mlcl.data.packed import SPLITS, Class, Source
+from mlcl.data import images, splits, unpickle
+from mlcl.data.pack import Source
+from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
-from mlcl.progress import Progress
 
-CLASSES = {"train": 64, "val": 16, "test": 20}
-IMAGES = 600
+IMAGES = 600  # of every class
+CACHES = {"train": ("train",), "val": ("validation", "val"), "test": ("test",)}
+CATEGORY_SPLITS = {"train": "train_phase_train", "val": "val", "test": "test"}
 
 
-def source(spec: config.MiniImagenet, root: Path) -> Source:
-    """Check the folder's splits and give its images at the size asked for, RGB.
+def source(spec: config.MiniImagenet, folder: Path) -> Source:
+    """The images of `folder`, whichever layout it has, RGB. Raises `UserError` where it has none, or not whole."""
+    caches = {split: _first(folder, [f"mini-imagenet-cache-{n}.pkl" for n in names]) for split, names in CACHES.items()}
+    pickles = {s: _first(folder, [f"miniImageNet_category_split_{n}.pickle"]) for s, n in CATEGORY_SPLITS.items()}
+    if all(caches.values()):
+        return _from_arrays(spec, caches, _cache)
+    if all(pickles.values()):
+        return _from_arrays(spec, pickles, _category_split)
+    if all((folder / f"{split}.csv").exists() for split in SPLITS):
+        return _from_files(spec, folder)
+    raise UserError(
+        f"{folder}: holds no mini-ImageNet: put there images/ with train.csv, val.csv and test.csv, the three "
+        "mini-imagenet-cache-*.pkl, or miniImageNet_category_split_{train_phase_train,val,test}.pickle"
+    )
 
-    Raises `UserError` where a file is missing, a csv is not as published, or a class is in two splits.
-    """
-    folder = root / spec.path
-    if not (folder / "images").is_dir():
-        raise UserError(f"{folder}/images: is missing; put mini-ImageNet there, or set the data set's path")
-    table = pd.concat([_read_split(folder, split) for split in SPLITS])
-    owners = table.groupby("label")["split"].nunique()
-    if (owners > 1).any():
-        raise UserError(f"{folder}: class {owners.idxmax()} is in more than one split; take the csv files as published")
-    table = table.sort_values(["order", "label", "filename"], kind="stable")
-    names = set(path.name for path in (folder / "images").iterdir())
-    for row in table.itertuples():
-        if row.filename not in names:
-            raise UserError(f"{folder}/{row.split}.csv: names {row.filename}, which is not in images/; add the image")
-    classes = [
-        Class(label, superclass="", split=split, count=count)
-        for (_, split, label), count in table.groupby(["order", "split", "label"]).size().items()
-    ]
 
-    def images() -> Iterator[np.ndarray]:
-        with Progress(str(folder), len(table), "images") as progress:
-            for name in table["filename"]:
-                yield _read_image(folder / "images" / name, spec.size)
-                progress.advance(1)
+def _first(folder: Path, names: list[str]) -> Path | None:
+    return next((folder / name for name in names if (folder / name).exists()), None)
 
+
+# -- encoded images, one file each --------------------------------------------------------------------------
+
+
+def _from_files(spec: config.MiniImagenet, folder: Path) -> Source:
+    table = pd.concat([_read_csv(folder / f"{split}.csv").assign(split=split) for split in SPLITS], ignore_index=True)
+    classes = splits.published("mini-imagenet")
+    for split, rows in table.groupby("split"):
+        splits.check(folder / f"{split}.csv", split, rows["label"], classes)
+    table["path"] = list(_listed(folder, table) if (folder / "images").is_dir() else _of_ilsvrc(folder, table))
+    number = {c.name: i for i, c in enumerate(classes)}
+    table = table.sort_values("filename").assign(number=table["label"].map(number)).sort_values("number", kind="stable")
+    paths = table["path"].tolist()
+    return Source(
+        classes=classes,
+        labels=table["number"].to_numpy(),
+        origins=pd.DataFrame({"file": [str(path.relative_to(folder)) for path in paths], "place": ""}),
+        items=lambda start: iter(paths[start:]),
+        decode=lambda path: images.decode(path, str(path), spec.size),
+        **_common(spec),
+    )
+
+
+def _common(spec: config.MiniImagenet) -> dict[str, Any]:
     provenance = {"dataset": spec.model_dump(exclude={"path"}), "split": "Ravi and Larochelle 2017"}
-    return Source(classes, (spec.size, spec.size, 3), images, flip=True, provenance=provenance)
+    return {"shape": (spec.size, spec.size, 3), "flip": True, "provenance": provenance}
 
 
-def _read_split(folder: Path, split: str) -> pd.DataFrame:
-    path = folder / f"{split}.csv"
+def _listed(folder: Path, table: pd.DataFrame) -> Iterator[Path]:
+    present = {path.name for path in (folder / "images").iterdir()}
+    for row in table.itertuples():
+        if row.filename not in present:
+            raise UserError(f"{folder}/{row.split}.csv: names {row.filename}, which is not in images/; add the image")
+        yield folder / "images" / row.filename
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str)
     except (OSError, ValueError) as error:
@@ -59,21 +91,84 @@ def _read_split(folder: Path, split: str) -> pd.DataFrame:
     if list(table.columns) != ["filename", "label"]:
         raise UserError(f"{path}: has the columns {', '.join(table.columns)}; it needs filename, label")
     counts = table["label"].value_counts()
-    if len(counts) != CLASSES[split] or (counts != IMAGES).any() or table["filename"].duplicated().any():
+    if (counts != IMAGES).any() or table["filename"].duplicated().any():
         raise UserError(
-            f"{path}: has {len(counts)} classes of {counts.min()} to {counts.max()} images; "
-            f"the split has {CLASSES[split]} classes of {IMAGES} different ones: take it as published"
+            f"{path}: has classes of {counts.min()} to {counts.max()} images; the split has {IMAGES} different ones "
+            "of each: take it as published"
         )
-    return table.assign(split=split, order=SPLITS.index(split))
+    return table
 
 
-def _read_image(path: Path, size: int) -> np.ndarray:
-    """uint8 [size, size, 3]; resized by averaging over areas where it shrinks."""
-    try:
-        with Image.open(path) as image:
-            rgb = image.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}); replace it with an intact copy") from error
-    if rgb.size != (size, size):
-        rgb = rgb.resize((size, size), Image.Resampling.BOX if min(rgb.size) >= size else Image.Resampling.BICUBIC)
-    return np.asarray(rgb)
+def _of_ilsvrc(folder: Path, table: pd.DataFrame) -> Iterator[Path]:
+    """The file of each row: n0153282900000005.jpg is the fifth of n01532829's, ordered by the number in their names."""
+    ordered: dict[str, list[Path]] = {}
+    for name in table["filename"]:
+        parts = re.fullmatch(r"(n\d{8})(\d{8})\.jpg", name)
+        if not parts:
+            raise UserError(f"{folder}: {name} is no name of the split's, such as n0153282900000005.jpg")
+        label, place = parts[1], int(parts[2])
+        if label not in ordered:
+            found = (folder / label).glob(f"{label}_*.JPEG")
+            ordered[label] = sorted(found, key=lambda path: int(path.stem.rpartition("_")[2]))
+        if not 1 <= place <= len(ordered[label]):
+            raise UserError(
+                f"{folder}/{label}: has {len(ordered[label])} images, and {name} is number {place}; put the training "
+                "folders of ILSVRC-2012 there, whole, or images/"
+            )
+        yield ordered[label][place - 1]
+
+
+# -- arrays of pixels in pickles ----------------------------------------------------------------------------
+
+
+Pixels = tuple[np.ndarray, dict[str, np.ndarray]]
+"""[N, 84, 84, 3], and the rows of each class, by its WordNet id."""
+
+
+def _from_arrays(
+    spec: config.MiniImagenet, paths: dict[str, Path], read: Callable[[Path, list[str]], Pixels]
+) -> Source:
+    """One file a split; only one of them is held at a time, mapped where its pickle allows."""
+    classes = splits.published("mini-imagenet")
+    names = {split: [c.name for c in classes if c.split == split] for split in SPLITS}
+    counts, origins = [], []
+    for split, path in paths.items():
+        pixels, members = read(path, names[split])
+        splits.check(path, split, members, classes)
+        counts += [len(members[name]) for name in names[split]]
+        if any(count != IMAGES for count in counts) or pixels.dtype != np.uint8 or pixels.ndim != 4:
+            raise UserError(f"{path}: does not hold {IMAGES} RGB images of every class; fetch the file again")
+        places = np.concatenate([members[name] for name in names[split]])
+        origins.append(pd.DataFrame({"file": path.name, "place": places.astype(str)}))
+        del pixels
+
+    def items(start: int) -> Iterator[np.ndarray]:
+        for split, path in paths.items():
+            of_split = IMAGES * len(names[split])
+            if start < of_split:
+                pixels, members = read(path, names[split])
+                for row in np.concatenate([members[name] for name in names[split]])[start:]:
+                    yield pixels[row]
+            start = max(0, start - of_split)
+
+    return Source(
+        classes=classes,
+        labels=np.repeat(np.arange(len(classes)), counts),
+        origins=pd.concat(origins, ignore_index=True),
+        items=items,
+        decode=partial(images.resize, size=spec.size),
+        **_common(spec),
+    )
+
+
+def _cache(path: Path, names: list[str]) -> Pixels:
+    pixels, members = unpickle.entries(path, "image_data", "class_dict")
+    return pixels, {str(name): np.asarray(rows) for name, rows in members.items()}
+
+
+def _category_split(path: Path, names: list[str]) -> Pixels:
+    """The file numbers a split's classes in the order of their WordNet ids, after those of the splits before."""
+    pixels, labels = unpickle.entries(path, "data", "labels")
+    labels = np.asarray(labels)
+    numbers = np.unique(labels)
+    return pixels, {name: np.flatnonzero(labels == n) for name, n in zip(names, numbers, strict=False)}

@@ -1,19 +1,54 @@
-"""From a data set's spec in the config to its images."""
+"""From a data set's spec in the config to its images: where they lie, how they get there, and who reads them."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlcl import config
-from mlcl.data.packed import Source
+from mlcl.errors import UserError
+
+if TYPE_CHECKING:
+    from mlcl.data.pack import Source
+
+# The module of mlcl.data that reads each source.
+MODULES = {
+    "glyphs": "glyphs",
+    "mini-imagenet": "mini_imagenet",
+    "tiered-imagenet": "tiered_imagenet",
+    "cifar-fs": "cifar100",
+    "fc100": "cifar100",
+    "omniglot": "omniglot",
+    "cub": "cub",
+    "folder": "folder",
+}
+# What each is called in the catalogue of downloads, and below data/raw.
+PUBLIC = {
+    "mini-imagenet": "mini-imagenet",
+    "tiered-imagenet": "tiered-imagenet",
+    "cifar-fs": "cifar-100",
+    "fc100": "cifar-100",
+    "omniglot": "omniglot",
+    "cub": "cub-200-2011",
+}
 
 
-def open_source(spec: config.Glyphs | config.MiniImagenet, root: Path) -> Source:
-    """The data set, ready to pack; relative paths start at `root`. Raises `UserError` where it is missing or wrong."""
-    if isinstance(spec, config.Glyphs):
-        from mlcl.data import glyphs
+def open_source(spec: config.Dataset, root: Path, copy: Path | None = None) -> Source:
+    """The data set, ready to pack; relative paths start at `root`.
 
-        return glyphs.source(spec)
-    from mlcl.data import mini_imagenet
+    What is missing of a public data set is fetched first, or taken from `copy`, a file or folder at hand. Raises
+    `UserError` where the files are missing and cannot be had, or are not what they should be.
+    """
+    module = import_module(f"mlcl.data.{MODULES[spec.source]}")
+    if spec.source == "glyphs":
+        return module.source(spec)
+    folder = root / (spec.path or f"data/raw/{PUBLIC[spec.source]}")
+    if spec.source in PUBLIC:
+        from mlcl.data.catalogue import DATASETS
+        from mlcl.data.download import complete
 
-    return mini_imagenet.source(spec, root)
+        complete(DATASETS[PUBLIC[spec.source]], folder, copy)
+    elif copy is not None:
+        raise UserError(f"--from: {spec.source} is read where it lies; set its path instead")
+    return module.source(spec, folder)

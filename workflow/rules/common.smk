@@ -6,6 +6,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 from mlcl.config import Experiment
+from mlcl.data.sources import MODULES
 from mlcl.episodes import check as check_episodes
 from mlcl.errors import UserError
 from mlcl.fingerprint import fingerprint
@@ -27,6 +28,11 @@ RUNS = {
 
 def dataset(wildcards):
     return experiment.datasets[wildcards.dataset].model_dump_json()
+
+
+def packing_code(wildcards):
+    source = experiment.datasets[wildcards.dataset].source
+    return fingerprint("data.pack", f"data.{MODULES[source]}")
 
 
 def method(wildcards):

@@ -20,7 +20,7 @@ rule pack:
         runtime=120,
     params:
         dataset=dataset,
-        code=fingerprint("data.sources"),
+        code=packing_code,
     shell:
-        "mlcl data --dataset {params.dataset:q} --root ../.."
+        "mlcl data {params.dataset:q} --root ../.."
         " --out $(dirname {output.manifest}) 2>&1 | tee {log}"

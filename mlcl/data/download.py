@@ -1,0 +1,115 @@
+"""A file of a data set, verified: as it stands in its folder, from the user's own copy, or from its public sources."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mlcl.data import transfer
+from mlcl.data.catalogue import Dataset, File
+from mlcl.errors import UserError
+from mlcl.files import replacing
+
+
+def fetch(file: File, folder: Path, copy: Path | None = None) -> Path:
+    """The verified file in `folder`: as it stands there, else from `copy` (the file or its folder), else downloaded.
+
+    A copy is linked where the disk allows, and never changed; a wrong file in `folder` is kept as NAME.wrong.
+    Raises `UserError` where the file cannot be had, `copy` is wrong, or the disk refuses.
+    """
+    path = Path(folder) / file.name
+    try:
+        if path.exists() and _fault(path, file) is None:
+            return path  # before anything is written: the folder may be read-only
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path):
+            if path.exists() and (fault := _fault(path, file)):
+                aside = path.with_name(f"{path.name}.wrong")
+                os.replace(path, aside)
+                _say(f"{path}: {fault}; kept as {aside.name}")
+            if not path.exists() and not (copy and _adopt(Path(copy), file, path)):
+                transfer.download(file, path)
+            transfer.Part(path).discard()
+    except OSError as error:
+        place = error.filename or path
+        raise UserError(f"{place}: {error.strerror or error}; give access to it, or room on its disk") from error
+    return path
+
+
+def _alone(path: Path) -> AbstractContextManager:
+    """Holds `path` against other processes; the system frees it when the holder dies."""
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        return lock.acquire(blocking=False)
+    except Timeout:
+        _say(f"{path}: another process is fetching it; waiting")
+        return lock.acquire()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _fault(path: Path, file: File) -> str | None:
+    """What is wrong with the file at `path`, in a few words."""
+    if file.size not in (None, size := path.stat().st_size):
+        return f"has {size:,} bytes instead of {file.size:,}"
+    with open(path, "rb") as opened:
+        if transfer.is_web_page(opened.read(512)):
+            return "is a web page saved under the file's name"
+        opened.seek(0)
+        if file.checksum:
+            algorithm, digest = file.checksum.split(":")
+            if (found := hashlib.file_digest(opened, algorithm).hexdigest()) != digest:
+                return f"has {algorithm} {found} instead of {digest}"
+    return None
+
+
+def _adopt(copy: Path, file: File, path: Path) -> bool:
+    """Link or copy the user's file to `path`; False where `copy` is a folder without it."""
+    source = copy / file.name if copy.is_dir() else copy
+    if not source.is_file():
+        if not copy.is_dir():
+            raise UserError(f"{copy}: is missing; give the path of {file.name} or of its folder")
+        _say(f"{copy}: has no {file.name}; looking for it at its public sources")
+        return False
+    if source.name != file.name and not file.checksum:
+        raise UserError(f"{source}: may not be {file.name}, whose checksum is unknown; rename it if it is")
+    with replacing(path) as [temporary]:
+        try:
+            os.link(source.resolve(), temporary)
+        except OSError:  # on another disk, or one without links
+            shutil.copyfile(source, temporary)
+        if fault := _fault(temporary, file):
+            raise UserError(f"{source}: {fault}; give an intact copy of {file.name}")
+    return True
+
+
+def complete(dataset: Dataset, folder: Path, copy: Path | None = None) -> None:
+    """Fetch the files of a public data set that `folder` lacks: of the layout begun there, or of the best.
+
+    With `copy`, a file or folder at hand, the layout is the one that it holds. A folder with anything else is left to
+    its reader. Raises `UserError` as `fetch` does, and where a person must fetch the files.
+    """
+    if copy is not None:
+        held = {path.name for path in copy.iterdir()} if copy.is_dir() else {copy.name}
+        layout = next((lay for lay in dataset.layouts if held & {file.name for file in lay.files}), None)
+        if layout is None:
+            names = ", ".join(file.name for file in dataset.layouts[0].files)
+            raise UserError(f"{copy}: holds no file of {dataset.name}, such as {names}")
+    else:
+        direct = [lay for lay in dataset.layouts if all(file.urls for file in lay.files)]
+        names = {path.name.removesuffix(".part") for path in folder.iterdir()} if folder.is_dir() else set()
+        begun = (lay for lay in direct if names & {file.name for file in lay.files})
+        layout = next(begun, None)
+        if layout is None and names:
+            return
+        layout = layout or next(iter(direct), dataset.layouts[0])
+    for file in layout.files:
+        fetch(file, folder, copy)

@@ -1,0 +1,92 @@
+"""Any folder of images: root/<class>/* or root/<super-class>/<class>/*."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from mlcl import config
+from mlcl.data import images
+from mlcl.data.pack import Class, Source
+from mlcl.data.packed import SPLITS
+from mlcl.errors import UserError
+
+
+def source(spec: config.Folder, folder: Path) -> Source:
+    """The images below `folder`, RGB, the middle square of each.
+
+    The classes are split by split.csv (columns class, split) where there is one, else by a draw from the seed: of
+    super-classes where the folders nest. Raises `UserError` where there are too few classes, or split.csv is wrong.
+    """
+    files = _files(folder)
+    names = {name: superclass for superclass, name, _ in files}
+    split = _read_split(folder / "split.csv", set(names)) if (folder / "split.csv").exists() else _draw(spec, names)
+    classes = sorted((Class(n, s, split[n]) for n, s in names.items()), key=lambda c: (SPLITS.index(c.split), c.name))
+    number = {c.name: i for i, c in enumerate(classes)}
+    paths = [path for _, _, path in files]
+    return Source(
+        classes=classes,
+        labels=np.array([number[name] for _, name, _ in files]),
+        origins=pd.DataFrame({"file": [str(path.relative_to(folder)) for path in paths], "place": ""}),
+        items=lambda start: iter(paths[start:]),
+        decode=lambda path: images.decode(path, str(path), spec.size, crop=True),
+        shape=(spec.size, spec.size, 3),
+        flip=spec.flip,
+        provenance={"dataset": spec.model_dump(exclude={"path"})},
+    )
+
+
+def _files(folder: Path) -> list[tuple[str, str, Path]]:
+    """Super-class (or nothing), class and path of every image, in the order of their paths."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: is no folder; set the data set's path to the one that holds the classes' folders")
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.EXTENSIONS)
+    files = []
+    depths = {len(path.relative_to(folder).parts) for path in paths}
+    if not depths <= {2} and not depths <= {3}:
+        raise UserError(
+            f"{folder}: holds images at several depths; lay them out as <class>/* or <super-class>/<class>/*"
+        )
+    for path in paths:
+        *above, name, _ = path.relative_to(folder).parts
+        # Two super-classes may each have a class of one name.
+        files.append(("/".join(above), "/".join([*above, name]), path))
+    if not files:
+        raise UserError(f"{folder}: holds no images; lay them out as <class>/*.jpg or <super-class>/<class>/*.jpg")
+    return files
+
+
+def _read_split(path: Path, names: set[str]) -> dict[str, str]:
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); it needs the columns class, split") from error
+    if list(table.columns) != ["class", "split"]:
+        raise UserError(f"{path}: has the columns {', '.join(table.columns)}; it needs class, split")
+    for row in table.itertuples(index=False):
+        if row[1] not in SPLITS:
+            raise UserError(f"{path}: puts {row[0]} in {row[1]!r}; a split is one of {', '.join(SPLITS)}")
+    if table["class"].duplicated().any():
+        raise UserError(f"{path}: has {table['class'][table['class'].duplicated()].iloc[0]} twice; keep one line")
+    split = dict(table.itertuples(index=False))
+    for name in sorted(names ^ set(split)):
+        what = "has no folder" if name in split else "is not in it"
+        raise UserError(f"{path}: {name} {what}; list each class folder once")
+    return split
+
+
+def _draw(spec: config.Folder, names: dict[str, str]) -> dict[str, str]:
+    """The split of each class: the units, classes or super-classes, are shuffled and cut by the shares."""
+    nested = any(names.values())
+    units = sorted(set(names.values()) if nested else names)
+    counts = np.diff([0, *np.round(np.cumsum(spec.shares) * len(units)).astype(int)])
+    if not counts.all():
+        what = "super-classes" if nested else "classes"
+        raise UserError(
+            f"{spec.path}: {len(units)} {what} are too few to split by {spec.shares}; add some, or split.csv"
+        )
+    shuffled = np.random.default_rng(spec.seed).permutation(units)
+    split = dict(zip(shuffled.tolist(), np.repeat(SPLITS, counts).tolist(), strict=True))
+    return {name: split[superclass if nested else name] for name, superclass in names.items()}

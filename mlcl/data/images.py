@@ -1,0 +1,53 @@
+"""Encoded images to arrays, checked by decoding them."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mlcl.errors import UserError
+
+EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+LARGEST = 100_000_000  # pixels: what asks for more memory than that is no photograph
+
+
+def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", crop: bool = False) -> np.ndarray:
+    """An encoded image to uint8 [size, size, C], C being 3, or 1 for `mode` "L".
+
+    The whole image is squeezed into the square, as the ImageNet subsets' makers did; with `crop` its middle square is
+    taken first. Raises `UserError` that calls it `name` where it cannot be decoded or is unreasonably large.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+                if image.width * image.height > LARGEST:
+                    raise UserError(f"{name}: is {image.width} x {image.height} pixels large; remove it, or shrink it")
+                picture = image.convert(mode)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{name}: cannot be read as an image ({reason}); replace it with an intact copy") from error
+    if crop:
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        picture = picture.crop((left, top, left + side, top + side))
+    return _resized(picture, size)
+
+
+def resize(pixels: np.ndarray, size: int) -> np.ndarray:
+    """uint8 [H, W, C] to [size, size, C]; nothing is done where it has that size."""
+    if pixels.shape[:2] == (size, size):
+        return pixels
+    return _resized(Image.fromarray(pixels.squeeze()), size)
+
+
+def _resized(picture: Image.Image, size: int) -> np.ndarray:
+    if picture.size != (size, size):
+        shrinks = min(picture.size) >= size  # averaging over areas is right for shrinking alone
+        picture = picture.resize((size, size), Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC)
+    pixels = np.asarray(picture)
+    return pixels if pixels.ndim == 3 else pixels[..., None]

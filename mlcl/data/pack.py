@@ -1,0 +1,184 @@
+"""From a source of images to the packed form: streamed, decoded on all cores, resumed after a kill.
+
+While it is under way, the images written so far lie in images.npy.part, and progress.json says how far they go and
+what they are of; both go when the manifest is written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mlcl.data.packed import FILES, SPLITS, sha256
+from mlcl.files import replacing
+from mlcl.progress import Progress
+
+BATCH = 64  # images that a thread decodes at a time
+SAVE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Class:
+    name: str
+    superclass: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set before packing: which images there are, and how to read them."""
+
+    classes: list[Class]
+    """Train before val before test."""
+    labels: np.ndarray
+    """int [N]: the class of each image, in the order in which the source gives them."""
+    origins: pd.DataFrame
+    """N rows in the same order: `file`, and `place` in it (a name or number, as text)."""
+    items: Callable[[int], Iterator[Any]]
+    """From image number `start` on, what `decode` makes an image of: bytes, a path, an array."""
+    decode: Callable[[Any], np.ndarray]
+    """An item to uint8 [H, W, C]; called on several threads. Raises `UserError` that names a bad image."""
+    shape: tuple[int, int, int]
+    flip: bool
+    """Whether an image and its mirror image show the same class."""
+    provenance: dict[str, Any]
+    """Goes into the manifest: what the images were made from, in a form that does not depend on the machine."""
+
+
+def pack(source: Source, folder: Path) -> None:
+    """Write `source` into `folder` in constant memory; what was packed there is replaced once all is written.
+
+    After a kill, packing the same source goes on where it was. Raises `UserError` where an image cannot be decoded,
+    ValueError where the source gives more or fewer images than it has labels.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    order = np.argsort(source.labels, kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))  # where each image of the source goes
+    in_train = np.array([c.split == "train" for c in source.classes])[source.labels]
+    state = _Unfinished(folder, source)
+    with Progress(str(folder), len(order), "images", done=state.done) as progress:
+        for images in _decoded(source, state.done):
+            rows = slice(state.done, state.done + len(images))
+            if rows.stop > len(order):
+                raise ValueError(f"the source gives more than its {len(order)} images")
+            state.write(place[rows], images, in_train[rows])
+            progress.advance(len(images))
+    if state.done != len(order):
+        raise ValueError(f"the source gives {state.done} images, not {len(order)}")
+    state.flush()
+    counts = np.bincount(source.labels, minlength=len(source.classes))
+    classes = pd.DataFrame([vars(c) for c in source.classes]).rename(columns={"name": "class"}).assign(count=counts)
+    with replacing(*(folder / name for name in FILES[1:]), folder / "manifest.json") as temporary:
+        labels_file, classes_file, origins_file, manifest_file = temporary
+        with open(labels_file, "wb") as file:
+            np.save(file, source.labels[order].astype(np.int64))
+        classes.to_csv(classes_file, index=False)
+        source.origins.iloc[order].reset_index(drop=True).to_parquet(origins_file, index=False)
+        mean, std = state.statistics()
+        manifest = {
+            **source.provenance,
+            "images": len(order),
+            "splits": {name: _size(classes[classes["split"] == name]) for name in SPLITS},
+            "shape": source.shape,
+            "flip": source.flip,
+            "mean": mean,
+            "std": std,
+            "sha256": {name: sha256(path) for name, path in zip(FILES, [state.part, *temporary], strict=False)},
+        }
+        manifest_file.write_text(json.dumps(manifest, indent=2) + "\n")
+        os.replace(state.part, folder / FILES[0])
+    state.record.unlink(missing_ok=True)
+
+
+def _decoded(source: Source, start: int) -> Iterator[np.ndarray]:
+    """Batches of decoded images [n, H, W, C] in the source's order, a few ahead of the reader on every core."""
+    workers = os.cpu_count() or 1
+    ahead: deque[Future] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            items = source.items(start)
+            while batch := tuple(islice(items, BATCH)):
+                ahead.append(pool.submit(_decode, source.decode, batch))
+                if len(ahead) > 2 * workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _decode(decode: Callable[[Any], np.ndarray], items: tuple) -> np.ndarray:
+    return np.stack([decode(item) for item in items])
+
+
+class _Unfinished:
+    """The images written so far. Sums are of integers: their value does not depend on where a kill cut them.
+
+    Rows are written, not mapped: the pages of a map would count as this process's memory.
+    """
+
+    def __init__(self, folder: Path, source: Source):
+        self.part, self.record = folder / "images.npy.part", folder / "progress.json"
+        self.shape = (len(source.labels), *source.shape)
+        what = json.dumps([source.provenance, self.shape], sort_keys=True)
+        self.key = hashlib.sha256(what.encode() + source.labels.tobytes()).hexdigest()
+        self.done, self.pixels, self.sums = 0, 0, np.zeros((2, source.shape[-1]), np.int64)
+        self.saved = time.monotonic()
+        try:
+            before = json.loads(self.record.read_text())
+            if before["key"] != self.key or np.load(self.part, mmap_mode="r").shape != self.shape:
+                raise ValueError("the unfinished packing is of something else")
+            self.done, self.pixels, self.sums = before["done"], before["pixels"], np.array(before["sums"], np.int64)
+        except (OSError, ValueError, KeyError):
+            np.lib.format.open_memmap(self.part, "w+", np.uint8, self.shape)
+        self.file = open(self.part, "r+b")  # noqa: SIM115
+        self.start = self.part.stat().st_size - math.prod(self.shape)  # the header's length
+
+    def write(self, rows: np.ndarray, images: np.ndarray, in_train: np.ndarray) -> None:
+        size = images[0].nbytes
+        for first, last in _runs(rows):
+            self.file.seek(self.start + int(rows[first]) * size)
+            self.file.write(images[first:last].tobytes())
+        self.done += len(images)
+        values = images[in_train].reshape(-1, images.shape[-1]).astype(np.int64)
+        self.pixels += len(values)
+        self.sums += values.sum(0), (values**2).sum(0)
+        if time.monotonic() - self.saved > SAVE_SECONDS:
+            self.flush()
+            with replacing(self.record) as (temporary,):
+                content = {"key": self.key, "done": self.done, "pixels": self.pixels, "sums": self.sums.tolist()}
+                temporary.write_text(json.dumps(content))
+            self.saved = time.monotonic()
+
+    def flush(self) -> None:
+        self.file.flush()
+        os.fsync(self.file.fileno())
+
+    def statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and standard deviation of the training split's channels, in [0, 1]."""
+        mean, square = self.sums / self.pixels
+        return (mean / 255).round(6).tolist(), (np.sqrt(square - mean**2) / 255).round(6).tolist()
+
+
+def _runs(rows: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Where rows follow one another: (first, last + 1) places of each run."""
+    ends = [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+    return pairwise([0, *ends])
+
+
+def _size(classes: pd.DataFrame) -> dict[str, int]:
+    return {"classes": len(classes), "smallest_class": int(classes["count"].min()) if len(classes) else 0}

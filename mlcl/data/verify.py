@@ -1,0 +1,101 @@
+"""Is a packed data set what it should be? Counts, splits, published classes, duplicates, overlap with others."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mlcl.data import splits
+from mlcl.data.packed import FILES, SPLITS, Packed, sha256
+from mlcl.errors import UserError
+
+# Sources with a published split; the second kind splits by super-class.
+PUBLISHED = ("mini-imagenet", "tiered-imagenet", "cifar-fs", "fc100")
+BY_SUPERCLASS = ("tiered-imagenet", "fc100")
+
+
+class Check(NamedTuple):
+    name: str
+    passed: bool
+    found: str
+
+
+def verify(folder: Path, others: list[Path]) -> list[Check]:
+    """Check a packed data set, and its classes against those of `others`, packed too. Raises `UserError` for none."""
+    packed = Packed(folder)
+    return [*_files(packed), *_classes(packed), *_duplicates(packed), *_overlaps(packed, others)]
+
+
+def _files(packed: Packed) -> Iterator[Check]:
+    wrong = [name for name in FILES if sha256(packed.folder / name) != packed.manifest["sha256"].get(name)]
+    yield Check("files have the manifest's checksums", not wrong, ", ".join(wrong) or f"{len(FILES)} files")
+    counts = np.bincount(packed.labels, minlength=len(packed.classes))
+    right = (counts == packed.classes["count"]).all() and len(packed.images) == len(packed.labels)
+    yield Check("as many images as the classes count", bool(right), f"{len(packed.images):,} images")
+
+
+def _classes(packed: Packed) -> Iterator[Check]:
+    table = packed.classes
+    for split in SPLITS:
+        counts = table.loc[table["split"] == split, "count"]
+        each = f"{counts.min()} to {counts.max()}" if len(counts) else "no"
+        yield Check(f"{split} has classes", len(counts) > 0, f"{len(counts)} classes of {each} images")
+    repeated = table["class"][table["class"].duplicated()].tolist()
+    yield Check("no class in two splits", not repeated, ", ".join(repeated) or "none")
+    source = packed.manifest["dataset"]["source"]
+    if source in BY_SUPERCLASS:
+        splits_of = table.groupby("superclass")["split"].nunique()
+        shared = splits_of[splits_of > 1].index.tolist()
+        yield Check("no super-class in two splits", not shared, ", ".join(shared) or f"{len(splits_of)} super-classes")
+    if source in PUBLISHED:
+        yield Check("classes and splits as published", *_as_published(table, source))
+
+
+def _as_published(table: pd.DataFrame, source: str) -> tuple[bool, str]:
+    try:
+        for split in SPLITS:
+            splits.check("it", split, table.loc[table["split"] == split, "class"], splits.published(source))
+    except UserError as error:
+        return False, str(error)
+    return True, f"{len(table)} classes"
+
+
+def _duplicates(packed: Packed) -> Iterator[Check]:
+    """Images that are equal pixel by pixel; across splits they leak, within one they are noted."""
+    table = packed.classes["split"].to_numpy()[packed.labels]
+    hashes = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in packed.images]
+    groups = pd.Series(range(len(hashes))).groupby(hashes).agg(list)
+    twins = [rows for rows in groups if len(rows) > 1]
+    across = [rows for rows in twins if len(set(table[rows])) > 1]
+    into_test = [rows for rows in across if "test" in table[rows]]
+    named = "; ".join(" = ".join(_origin(packed, row) for row in rows) for rows in twins[:3])
+    yield Check("no test image in another split", not into_test, f"{len(into_test)} groups of equal images")
+    yield Check(
+        "other equal images (noted)",
+        True,
+        f"{len(across)} groups across splits, {len(twins) - len(across)} within: {named}",
+    )
+
+
+def _origin(packed: Packed, row: int) -> str:
+    origin = packed.origins.iloc[row]
+    return f"{origin['file']} {origin['place']}".strip()
+
+
+def _overlaps(packed: Packed, others: list[Path]) -> Iterator[Check]:
+    """Classes on which one data set trains and another tests: noted, since they matter only where the two are mixed."""
+    for other in map(Packed, others):
+        found = []
+        for first, second in (("train", "test"), ("train", "val"), ("test", "train")):
+            common = _names(packed, first) & _names(other, second)
+            found.append(f"{len(common)} classes of {first} in its {second}")
+        yield Check(f"overlap with {other.folder.name} (noted)", True, ", ".join(found))
+
+
+def _names(packed: Packed, split: str) -> set[str]:
+    return set(packed.classes.loc[packed.classes["split"] == split, "class"])

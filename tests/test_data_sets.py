@@ -1,0 +1,356 @@
+"""The layouts of the other data sets, written as their authors write them, small; mini-ImageNet has its own file."""
+
+import io
+import os
+import pickle
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlcl import config
+from mlcl.data import cifar100, cub, folder, images, omniglot, splits, tiered_imagenet
+from mlcl.data.pack import Class, pack
+from mlcl.data.packed import Packed
+from mlcl.errors import UserError
+
+REAL_OMNIGLOT = Path(os.environ.get("MLCL_OMNIGLOT", Path(__file__).parents[1] / "data" / "raw" / "omniglot"))
+RNG = np.random.default_rng(0)
+
+
+def packed(source, out):
+    pack(source, out)
+    return Packed(out)
+
+
+def picture(side=84, channels=3):
+    return RNG.integers(0, 256, (side, side, channels), np.uint8)
+
+
+def encoded(pixels, form="png"):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.squeeze()).save(buffer, form)
+    return buffer.getvalue()
+
+
+def dump(content, path, protocol=2):
+    with open(path, "wb") as file:
+        pickle.dump(content, file, protocol)
+
+
+# -- tiered-ImageNet ----------------------------------------------------------------------------------------
+
+TIERED = {
+    "train": [("n00000001", "n10000001"), ("n00000002", "n10000001"), ("n00000003", "n10000002")],
+    "val": [("n00000004", "n10000003")],
+    "test": [("n00000005", "n10000004"), ("n00000006", "n10000004")],
+}
+
+
+@pytest.fixture
+def tiered(monkeypatch, tmp_path):
+    """Both layouts of the same images, three of every class: the folders `png` and `npz`."""
+    classes = [Class(name, coarse, split) for split, names in TIERED.items() for name, coarse in names]
+    monkeypatch.setattr(splits, "published", lambda _: classes)
+    monkeypatch.setattr(tiered_imagenet, "SUPERCLASSES", {"train": 2, "val": 1, "test": 1})
+    for layout in ("png", "npz"):
+        (tmp_path / layout).mkdir()
+    for split, names in TIERED.items():
+        pixels = np.stack([picture() for _ in range(3 * len(names))])
+        fine = np.tile(np.arange(len(names)), 3)  # not sorted
+        coarse_names = sorted({coarse for _, coarse in names})
+        coarse = np.array([coarse_names.index(names[label][1]) for label in fine])
+        # cv2.imencode gives the bytes as a column
+        pngs = [np.frombuffer(encoded(image), np.uint8)[:, None] for image in pixels]
+        dump(pngs, tmp_path / "png" / f"{split}_images_png.pkl")
+        labels = {"label_specific": fine, "label_specific_str": [name for name, _ in names]}
+        labels |= {"label_general": coarse, "label_general_str": coarse_names}
+        dump(labels, tmp_path / "png" / f"{split}_labels.pkl")
+        np.savez(tmp_path / "npz" / f"{split}_images.npz", images=pixels)
+        dump({"labels": (fine + 7).tolist()}, tmp_path / "npz" / f"{split}_labels.pkl")
+    return tmp_path
+
+
+def test_tiered_imagenets_layouts_hold_the_same_images(tiered):
+    spec = config.TieredImagenet(source="tiered-imagenet")
+    png = packed(tiered_imagenet.source(spec, tiered / "png"), tiered / "a")
+    npz = packed(tiered_imagenet.source(spec, tiered / "npz"), tiered / "b")
+    assert (png.images == npz.images).all()
+    assert (png.labels == npz.labels).all()
+    assert png.classes["class"].tolist() == [name for names in TIERED.values() for name, _ in names]
+    assert png.classes["superclass"].iloc[2] == "n10000002"
+    with np.load(tiered / "npz" / "val_images.npz") as file:
+        assert (png.split("val").images == file["images"]).all()
+
+
+def test_tiered_imagenet_goes_on_from_any_image(tiered):
+    spec = config.TieredImagenet(source="tiered-imagenet")
+    for layout in ("png", "npz"):
+        source = tiered_imagenet.source(spec, tiered / layout)
+        whole = [source.decode(item) for item in source.items(0)]
+        for start in (1, 9, 10, 17, 18):
+            rest = [source.decode(item) for item in source.items(start)]
+            assert len(rest) == 18 - start
+            assert all((a == b).all() for a, b in zip(rest, whole[start:], strict=True))
+
+
+def test_tiered_imagenet_with_names_in_words_is_checked_by_its_super_classes(tiered):
+    path = tiered / "png" / "train_labels.pkl"
+    with open(path, "rb") as file:
+        labels = pickle.load(file)
+    dump({**labels, "label_specific_str": ["cat", "lynx", "oak"]}, path)
+    source = tiered_imagenet.source(config.TieredImagenet(source="tiered-imagenet"), tiered / "png")
+    assert [c.superclass for c in source.classes if c.split == "train"] == ["n10000001", "n10000001", "n10000002"]
+    dump({**labels, "label_specific_str": ["a", "b", "c"], "label_general": labels["label_general"] * 0}, path)
+    with pytest.raises(UserError, match=r"train_labels\.pkl: has not the 2 super-classes of train"):
+        tiered_imagenet.source(config.TieredImagenet(source="tiered-imagenet"), tiered / "png")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "png" / "val_images_png.pkl").unlink(), "holds no tiered-ImageNet: put there"),
+        (lambda f: (f / "png" / "val_labels.pkl").unlink(), r"val_labels\.pkl: cannot be read"),
+        (lambda f: dump({"label_specific": [0, 1]}, f / "png" / "val_labels.pkl"), "has 2 classes, where val has 1"),
+        (lambda f: dump({"labels": [0] * 4}, f / "png" / "val_labels.pkl"), "holds 3 images, its labels 4"),
+        (
+            lambda f: dump([b"no png"] * 3, f / "png" / "val_images_png.pkl"),
+            r"val_images_png\.pkl: image 0: cannot be read",
+        ),
+    ],
+)
+def test_an_impaired_tiered_imagenet_is_named(tiered, spoil, message):
+    spoil(tiered)
+    with pytest.raises(UserError, match=message):
+        packed(tiered_imagenet.source(config.TieredImagenet(source="tiered-imagenet"), tiered / "png"), tiered / "out")
+    assert not (tiered / "out" / "manifest.json").exists()
+
+
+def test_a_truncated_npz_is_named(tiered):
+    path = tiered / "npz" / "test_images.npz"
+    path.write_bytes(path.read_bytes()[:-40_000])
+    with pytest.raises(UserError, match=r"test_images\.npz: cannot be read"):
+        packed(tiered_imagenet.source(config.TieredImagenet(source="tiered-imagenet"), tiered / "npz"), tiered / "out")
+
+
+# -- CIFAR-FS and FC100 -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory):
+    """The archive, with five training images and one test image a class, as Python 2 pickled them: keys are bytes."""
+    out = tmp_path_factory.mktemp("cifar")
+    names = sorted(c.name for c in splits.published("fc100"))
+    content = {"meta": {b"fine_label_names": [name.encode() for name in names]}}
+    for part, count in (("train", 5), ("test", 1)):
+        labels = np.tile(np.arange(100), count)
+        content[part] = {b"data": RNG.integers(0, 256, (len(labels), 3072), np.uint8), b"fine_labels": labels.tolist()}
+    with tarfile.open(out / "cifar-100-python.tar.gz", "w:gz") as archive:
+        for name, value in content.items():
+            data = pickle.dumps(value, 2)
+            info = tarfile.TarInfo(f"cifar-100-python/{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out, content
+
+
+@pytest.mark.parametrize(("kind", "counts"), [(config.CifarFs, (64, 16, 20)), (config.Fc100, (60, 20, 20))])
+def test_cifar_fs_and_fc100_come_from_cifar_100(cifar, tmp_path, kind, counts):
+    raw, content = cifar
+    name = {config.CifarFs: "cifar-fs", config.Fc100: "fc100"}[kind]
+    data = packed(cifar100.source(kind(source=name), raw), tmp_path)
+    assert tuple((data.classes["split"] == split).sum() for split in ("train", "val", "test")) == counts
+    assert set(data.classes["count"]) == {6}
+    if kind is config.Fc100:
+        assert (data.classes.groupby("superclass")["split"].nunique() == 1).all()
+    row = int(np.flatnonzero(data.classes["class"] == "apple")[0])
+    first = data.images[np.argmax(data.labels == row)]
+    assert (first == content["train"][b"data"][0].reshape(3, 32, 32).transpose(1, 2, 0)).all()
+
+
+# -- Omniglot -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_omniglot(monkeypatch, tmp_path):
+    """Both zips: seven background alphabets of two characters, and one evaluation alphabet of three."""
+    monkeypatch.setattr(omniglot, "PARTS", {"images_background": 14, "images_evaluation": 3})
+    drawings = {}
+    for part, alphabets, characters in (("images_background", 7, 2), ("images_evaluation", 1, 3)):
+        with zipfile.ZipFile(tmp_path / f"{part}.zip", "w") as archive:
+            for alphabet in range(alphabets):
+                for character in range(characters):
+                    for i in range(20):
+                        name = f"{part}/{part[7]}{alphabet}/character{character:02}/{i:02}.png"
+                        drawings[name] = RNG.random((105, 105)) > 0.5
+                        buffer = io.BytesIO()
+                        Image.fromarray(drawings[name]).save(buffer, "png")
+                        archive.writestr(name, buffer.getvalue())
+    return tmp_path, drawings
+
+
+def test_omniglot_is_split_by_alphabet(small_omniglot, tmp_path):
+    raw, drawings = small_omniglot
+    data = packed(omniglot.source(config.Omniglot(source="omniglot"), raw), tmp_path / "packed")
+    assert data.images.shape == (17 * 20, 28, 28, 1)
+    assert dict(data.classes["split"].value_counts()) == {"train": 4, "val": 10, "test": 3}
+    assert (data.classes.groupby("superclass")["split"].nunique() == 1).all()
+    origin = data.origins["file"].iloc[0]
+    drawing = np.pad(drawings[origin] * 255.0, ((0, 0), (0, 0)))
+    # 105 does not divide by 28; averages over areas agree in the mean.
+    assert abs(data.images[0].mean() - drawing.mean()) < 3
+    assert not data.manifest["flip"]
+
+
+def test_omniglots_turns_are_classes_of_their_own(small_omniglot, tmp_path):
+    raw, _ = small_omniglot
+    plain = packed(omniglot.source(config.Omniglot(source="omniglot"), raw), tmp_path / "plain")
+    turned = packed(omniglot.source(config.Omniglot(source="omniglot", rotations=True), raw), tmp_path / "turned")
+    assert len(turned.classes) == 4 * len(plain.classes)
+    for turn in range(4):
+        rows = turned.labels == turn  # the first character's four classes come first
+        assert (turned.images[rows] == np.rot90(plain.images[plain.labels == 0], turn, axes=(1, 2))).all()
+    assert turned.classes["class"].iloc[1].endswith("turned 90")
+
+
+def test_omniglot_with_a_drawing_missing_is_named(small_omniglot, tmp_path):
+    raw, _ = small_omniglot
+    omniglot.source(config.Omniglot(source="omniglot"), raw)
+    next((raw / "images_evaluation").glob("*/*/*.png")).unlink()
+    with pytest.raises(UserError, match="holds 59 drawings, not 20 of 3 characters; delete it and fetch"):
+        omniglot.source(config.Omniglot(source="omniglot"), raw)
+
+
+@pytest.mark.skipif(
+    not REAL_OMNIGLOT.is_dir(), reason=f"the real Omniglot is not in {REAL_OMNIGLOT}; set MLCL_OMNIGLOT"
+)
+def test_the_real_omniglot(tmp_path):
+    data = packed(omniglot.source(config.Omniglot(source="omniglot"), REAL_OMNIGLOT), tmp_path)
+    assert len(data.images) == 32_460
+    assert len(data.classes) == 1_623
+    assert (data.classes["split"] == "test").sum() == 659
+
+
+# -- CUB ----------------------------------------------------------------------------------------------------
+
+
+def test_cub_is_split_by_number(tmp_path, monkeypatch):
+    monkeypatch.setattr(cub, "IMAGES", 400)
+    with tarfile.open(tmp_path / "CUB_200_2011.tgz", "w:gz") as archive:
+        for bird in range(200):
+            for i in range(2):
+                data = encoded(RNG.integers(0, 256, (6, 8, 3), np.uint8), "jpeg")
+                info = tarfile.TarInfo(f"CUB_200_2011/images/{bird + 1:03}.Bird_{bird}/{i}.jpg")
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    data = packed(cub.source(config.Cub(source="cub", size=16), tmp_path), tmp_path / "packed")
+    assert dict(data.classes["split"].value_counts()) == {"train": 100, "val": 50, "test": 50}
+    numbers = data.classes["class"].str[:3].astype(int) - 1
+    assert (numbers[data.classes["split"] == "train"] % 2 == 0).all()
+    assert (numbers[data.classes["split"] == "val"] % 4 == 1).all()
+    assert data.images.shape == (400, 16, 16, 3)
+
+
+# -- any folder ---------------------------------------------------------------------------------------------
+
+
+def write_folder(root, names, count=3, side=20):
+    for name in names:
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(picture(side)).save(root / name / f"{i}.png")
+
+
+def spec(root, **keys):
+    return config.Folder(source="folder", path=str(root), size=16, **keys)
+
+
+def test_a_folder_is_split_by_a_seed(tmp_path):
+    root = tmp_path / "raw"
+    write_folder(root, [f"c{i}" for i in range(10)])
+    data = packed(folder.source(spec(root, shares=(0.5, 0.2, 0.3)), root), tmp_path / "a")
+    assert [sum(data.classes["split"] == s) for s in ("train", "val", "test")] == [5, 2, 3]
+    again, other = (folder.source(spec(root, shares=(0.5, 0.2, 0.3), seed=seed), root).classes for seed in (0, 1))
+    assert [(c.name, c.split) for c in again] == list(zip(data.classes["class"], data.classes["split"], strict=True))
+    assert again != other
+
+
+def test_a_nested_folder_is_split_by_super_class(tmp_path):
+    write_folder(tmp_path, [f"s{i}/c{j}" for i in range(6) for j in range(2)])
+    classes = folder.source(spec(tmp_path), tmp_path).classes
+    assert len(classes) == 12
+    for i in range(6):
+        assert len({c.split for c in classes if c.superclass == f"s{i}"}) == 1
+
+
+def test_a_split_file_decides(tmp_path):
+    write_folder(tmp_path, ["a", "b", "c"])
+    (tmp_path / "split.csv").write_text("class,split\nb,train\na,test\nc,val\n")
+    classes = folder.source(spec(tmp_path), tmp_path).classes
+    assert [(c.name, c.split) for c in classes] == [("b", "train"), ("c", "val"), ("a", "test")]
+    for text, message in (
+        ("class,split\na,train\n", r"split\.csv: b is not in it"),
+        ("class,split\na,train\nb,val\nc,test\nd,test\n", r"split\.csv: d has no folder"),
+        ("class,split\na,train\nb,val\nc,novel\n", r"puts c in 'novel'; a split is one of train, val, test"),
+        ("name,split\na,train\n", r"has the columns name, split; it needs class, split"),
+    ):
+        (tmp_path / "split.csv").write_text(text)
+        with pytest.raises(UserError, match=message):
+            folder.source(spec(tmp_path), tmp_path)
+
+
+def test_what_is_no_folder_of_classes_is_named(tmp_path):
+    with pytest.raises(UserError, match="is no folder; set the data set's path"):
+        folder.source(spec(tmp_path / "none"), tmp_path / "none")
+    with pytest.raises(UserError, match="holds no images; lay them out as"):
+        folder.source(spec(tmp_path), tmp_path)
+    write_folder(tmp_path, ["a", "b"])
+    with pytest.raises(UserError, match=r"2 classes are too few to split"):
+        folder.source(spec(tmp_path), tmp_path)
+    write_folder(tmp_path, ["s/c"])
+    with pytest.raises(UserError, match="holds images at several depths"):
+        folder.source(spec(tmp_path), tmp_path)
+
+
+# -- images -------------------------------------------------------------------------------------------------
+
+
+def test_the_middle_square_is_taken():
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 255
+    assert (images.decode(encoded(wide), "wide", 10, crop=True) == 255).all()
+    assert images.decode(encoded(wide), "wide", 10).mean() == pytest.approx(85, abs=1)
+
+
+@pytest.mark.parametrize("size", [28, 224])
+@pytest.mark.parametrize(("mode", "channels"), [("RGB", 3), ("L", 1)])
+def test_grey_and_colour_at_any_size(size, mode, channels):
+    assert images.decode(encoded(picture()), "x", size, mode=mode).shape == (size, size, channels)
+    assert images.resize(picture(40, channels), size).shape == (size, size, channels)
+
+
+def test_an_image_that_unpacks_to_gigabytes_is_refused():
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(bomb, "png")
+    assert len(bomb.getvalue()) < 100_000
+    with pytest.raises(UserError, match=r"bomb: cannot be read as an image|bomb: is 20000 x 20000 pixels large"):
+        images.decode(bomb.getvalue(), "bomb", 84)
+
+
+def test_the_published_splits_are_whole():
+    for name, counts in {
+        "mini-imagenet": (64, 16, 20),
+        "tiered-imagenet": (351, 97, 160),
+        "cifar-fs": (64, 16, 20),
+        "fc100": (60, 20, 20),
+    }.items():
+        classes = splits.published(name)
+        assert tuple(sum(c.split == split for c in classes) for split in ("train", "val", "test")) == counts
+        assert len({c.name for c in classes}) == len(classes)
+    for name, counts in {"tiered-imagenet": (20, 6, 8), "fc100": (12, 4, 4)}.items():
+        coarse = {split: {c.superclass for c in splits.published(name) if c.split == split} for split in TIERED}
+        assert tuple(len(coarse[split]) for split in ("train", "val", "test")) == counts
+        assert len(set.union(*coarse.values())) == sum(counts)
