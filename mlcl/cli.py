@@ -82,7 +82,7 @@ def features(given: argparse.Namespace) -> None:
     from mlcl import hardware
     from mlcl.features import extract
 
-    extract(given.data, given.model, hardware.device(given.device), given.out)
+    extract(given.data, given.model, hardware.device(given.device), given.out, given.overlap)
 
 
 def evaluate(given: argparse.Namespace) -> None:
@@ -148,6 +148,7 @@ def parser() -> argparse.ArgumentParser:
     command = stage(features, "Extract the features of every level and split.")
     packed(command)
     command.add_argument("--model", type=Path, required=True, metavar="FILE", help="model.safetensors")
+    command.add_argument("--overlap", action="store_true", help="also where its base classes are novel in the data")
     device(command)
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
 

@@ -46,7 +46,8 @@ class Raw(Part):
     """What the data sets made from files have in common."""
 
     path: str | None = None
-    """Where the files lie, by default data/raw/<source>; a relative path starts at the root of the repository."""
+    """Where your copy of the files lies; a relative path starts at the root of the repository. By default they are
+    expected in, and fetched to, data/raw/<data set>."""
     size: Annotated[int, Field(ge=16, le=512)] = 84
     """Side of the packed images in pixels."""
 

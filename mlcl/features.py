@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,16 +35,19 @@ def embed(
             yield [vectors.float().cpu() for vectors in encoder(batch)]
 
 
-def extract(data: Path, model: Path, device: torch.device, out: Path) -> None:
+def extract(data: Path, model: Path, device: torch.device, out: Path, overlap: bool = False) -> None:
     """Write out/<split>.npy for every split: one record an image, one field a level, as `load` gives them.
 
-    Raises `UserError` where the model does not fit the data or a feature is not finite in float16.
+    Raises `UserError` where the model does not fit the data or a feature is not finite in float16; and, unless
+    `overlap` is asked for, where it was trained on other data whose base classes are among these data's novel ones.
     """
     packed = Packed(data)
     encoder, made_by = encoders.load(model)
     method = config.Method.model_validate(made_by["method"])
     if len(encoder.mean) != packed.images.shape[-1]:
         raise UserError(f"{model}: is for images of {len(encoder.mean)} channels; {data} has {packed.images.shape[-1]}")
+    if not overlap:
+        _check_overlap(packed, made_by, model)
     torch.set_num_threads(method.training.threads)
     encoder.to(device)
     record = np.dtype(
@@ -63,6 +67,18 @@ def extract(data: Path, model: Path, device: torch.device, out: Path) -> None:
                             raise UserError(f"{model}: gives features beyond float16 at {level}; train it again")
                     progress.advance(len(vectors[0]))
                 records.flush()
+
+
+def _check_overlap(packed: Packed, made_by: dict[str, Any], model: Path) -> None:
+    if made_by["data"] == packed.manifest["sha256"]:
+        return
+    novel = packed.classes.loc[packed.classes["split"] != "train", "class"]
+    seen = sorted(set(made_by["base_classes"]) & set(novel))
+    if seen:
+        raise UserError(
+            f"{model}: was trained on {len(seen)} classes, {seen[0]} among them, that {packed.folder} validates or "
+            "tests on; take an encoder trained on other classes, or add --overlap if you mean it"
+        )
 
 
 def load(path: Path) -> list[np.ndarray]:

@@ -179,6 +179,7 @@ def train(data: Path, method: config.Method, seed: int, device: torch.device, ou
     # What the result depends on: only a state of the same is continued.
     made_by = {
         "data": packed.manifest["sha256"],
+        "base_classes": run.base.classes,
         "method": method.model_dump(mode="json", exclude={"title"}),
         "seed": seed,
         "code": fingerprint("train"),

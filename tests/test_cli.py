@@ -65,7 +65,10 @@ def test_the_stages_by_hand(write_config, tmp_path):
     ("arguments", "message"),
     [
         (["data", '{"source": "glyph"}', "--out", "x"], "mlcl data: the JSON given"),
-        (["data", '{"source": "mini-imagenet", "path": "no"}', "--out", "x"], "no/images: is missing"),
+        (
+            ["data", '{"source": "mini-imagenet", "path": "no"}', "--out", "x"],
+            "no: holds no mini-ImageNet: put there images/ with train.csv",
+        ),
         (["train", "--data", "no", "--method", "no.yaml:methods.a", "--out", "x", "--scratch", "s"], "no.yaml: cannot"),
         (["features", "--data", "no", "--model", "m", "--out", "x"], "no: holds no packed data set"),
         (

@@ -21,7 +21,8 @@ def model(tiny_data, tmp_path_factory):
     encoder = encoders.Encoder(config.Encoder(width=8, pool=2), [0.4], [0.3])
     method = config.Method(objective={"cross_entropy": 1}, encoder=encoder.spec, training={"precision": "float32"})
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    encoders.save(encoder, path, {"method": method.model_dump()})
+    data = Packed(tiny_data).manifest["sha256"]
+    encoders.save(encoder, path, {"method": method.model_dump(), "data": data, "base_classes": []})
     return path
 
 
@@ -88,6 +89,17 @@ def test_missing_or_damaged_features_are_named(tiny_data, folder, tmp_path):
         with pytest.raises(UserError, match=rf"{path.name}: holds no readable features"):
             evaluate.evaluate(tiny_data, path, SPEC, ("tiny", "mine", 0), CPU, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_encoder_that_saw_the_novel_classes_is_refused_unless_asked_for(tiny_data, model, tmp_path):
+    encoder, made_by = encoders.load(model)
+    path = tmp_path / "model.safetensors"
+    encoders.save(encoder, path, {**made_by, "data": "another", "base_classes": ["cat", "test2", "val1"]})
+    with pytest.raises(UserError, match=r"was trained on 2 classes, test2 among them, .* add --overlap if you mean it"):
+        features.extract(tiny_data, path, CPU, tmp_path / "features")
+    features.extract(tiny_data, path, CPU, tmp_path / "features", overlap=True)
+    encoders.save(encoder, path, {**made_by, "data": "another", "base_classes": ["cat", "train1"]})
+    features.extract(tiny_data, path, CPU, tmp_path / "features")
 
 
 def test_an_encoder_for_other_images_is_refused(tiny_data, tmp_path):

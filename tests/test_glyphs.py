@@ -11,7 +11,8 @@ from PIL import Image, ImageFilter
 
 from mlcl import config
 from mlcl.data import glyphs
-from mlcl.data.packed import SPLITS, Packed, pack
+from mlcl.data.pack import pack
+from mlcl.data.packed import SPLITS, Packed
 from mlcl.errors import UserError
 
 KEPT = "".join(glyphs.CHARACTERS.values())
@@ -24,8 +25,12 @@ def spec(split="random", **keys):
 def take(split="random", classes=4, **keys):
     """The images of the first classes, by character."""
     source = glyphs.source(spec(split, **keys))
-    images = source.images()
-    return {c.name: np.stack(list(itertools.islice(images, c.count))) for c in source.classes[:classes]}
+    images = map(source.decode, source.items(0))  # class after class
+    counts = np.bincount(source.labels).tolist()
+    return {
+        c.name: np.stack(list(itertools.islice(images, count)))
+        for c, count in zip(source.classes[:classes], counts, strict=False)
+    }
 
 
 @pytest.fixture(scope="module", params=["random", "script"])
@@ -47,6 +52,14 @@ def test_splits_are_large_enough_for_few_shot_episodes(packed):
 
 def test_splits_lie_one_after_the_other(packed):
     assert [split for split, _ in itertools.groupby(packed.classes["split"])] == list(SPLITS)
+
+
+def test_rendering_goes_on_from_any_image():
+    source = glyphs.source(spec(size=16))
+    whole = list(map(source.decode, itertools.islice(source.items(0), 12)))
+    for start in (1, 4, 7):
+        rest = map(source.decode, itertools.islice(source.items(start), 12 - start))
+        assert all((a == b).all() for a, b in zip(rest, whole[start:], strict=True))
 
 
 def test_script_split_shares_no_script_and_random_split_does():

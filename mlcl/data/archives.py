@@ -64,9 +64,12 @@ def unpacked(archive: Path, folder: Path, limit_bytes: int = 1 << 34) -> Path:
     if not folder.is_dir():
         if not archive.exists():
             raise UserError(f"{folder}: is missing, and so is {archive.name} beside it; put either there")
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-            unpack(archive, Path(temporary, "all"), limit_bytes, lambda name: name.startswith(f"{folder.name}/"))
-            os.replace(Path(temporary, "all", folder.name), folder)
+        try:
+            with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
+                unpack(archive, Path(temporary, "all"), limit_bytes, lambda name: name.startswith(f"{folder.name}/"))
+                os.replace(Path(temporary, "all", folder.name), folder)
+        except OSError as error:
+            raise UserError(f"{archive}: cannot be unpacked to {folder} ({error}); make room for it there") from error
     return folder
 
 

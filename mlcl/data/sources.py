@@ -37,14 +37,15 @@ PUBLIC = {
 def open_source(spec: config.Dataset, root: Path, copy: Path | None = None) -> Source:
     """The data set, ready to pack; relative paths start at `root`.
 
-    What is missing of a public data set is fetched first, or taken from `copy`, a file or folder at hand. Raises
-    `UserError` where the files are missing and cannot be had, or are not what they should be.
+    What is missing of a public data set is fetched first, unless the spec names a path of the user's own; or taken from
+    `copy`, a file or folder at hand. Raises `UserError` where the files are missing and cannot be had, or are not what
+    they should be.
     """
     module = import_module(f"mlcl.data.{MODULES[spec.source]}")
     if spec.source == "glyphs":
         return module.source(spec)
     folder = root / (spec.path or f"data/raw/{PUBLIC[spec.source]}")
-    if spec.source in PUBLIC:
+    if spec.source in PUBLIC and (copy is not None or spec.path is None):
         from mlcl.data.catalogue import DATASETS
         from mlcl.data.download import complete
 

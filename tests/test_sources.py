@@ -1,0 +1,70 @@
+"""From a name or spec to files that are there, or a line that says what to do."""
+
+import pytest
+
+from mlcl import config
+from mlcl.data import catalogue, download, sources
+from mlcl.data.catalogue import Dataset, File, Layout
+from mlcl.errors import UserError
+
+DIRECT = Layout("direct", "", (File("a.bin", urls=("https://x/a",)), File("b.bin", urls=("https://x/b",))))
+BY_HAND = Layout("by hand", "", (File("c.bin", by_hand="ask its authors"),))
+DATASET = Dataset("data", "", "", (BY_HAND, DIRECT))
+
+
+@pytest.fixture
+def fetched(monkeypatch):
+    """What would be fetched."""
+    names = []
+    monkeypatch.setattr(download, "fetch", lambda file, folder, copy: names.append((file.name, copy)))
+    return names
+
+
+def test_into_an_empty_folder_goes_what_can_be_downloaded(tmp_path, fetched):
+    for folder in (tmp_path, tmp_path / "new"):
+        download.complete(DATASET, folder)
+        assert [name for name, _ in fetched] == ["a.bin", "b.bin"]
+        fetched.clear()
+
+
+@pytest.mark.parametrize("begun", ["b.bin", "a.bin.part"])
+def test_a_layout_that_is_begun_is_completed(tmp_path, fetched, begun):
+    (tmp_path / begun).write_bytes(b"")
+    download.complete(DATASET, tmp_path)
+    assert [name for name, _ in fetched] == ["a.bin", "b.bin"]
+
+
+@pytest.mark.parametrize("name", ["c.bin", "images"])
+def test_a_folder_with_anything_else_is_left_alone(tmp_path, fetched, name):
+    (tmp_path / name).write_bytes(b"")
+    download.complete(DATASET, tmp_path)
+    assert fetched == []
+
+
+def test_a_copy_at_hand_decides_the_layout(tmp_path, fetched):
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    (copy / "c.bin").write_bytes(b"")
+    download.complete(DATASET, tmp_path / "raw", copy)
+    download.complete(DATASET, tmp_path / "raw", copy / "c.bin")
+    assert fetched == [("c.bin", copy), ("c.bin", copy / "c.bin")]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty: holds no file of data, such as c\.bin"):
+        download.complete(DATASET, tmp_path / "raw", tmp_path / "empty")
+
+
+def test_what_only_a_person_can_fetch_is_asked_for(tmp_path):
+    with pytest.raises(UserError, match=r"c\.bin.*ask its authors"):
+        download.complete(Dataset("data", "", "", (BY_HAND,)), tmp_path)
+
+
+def test_every_source_has_a_reader_and_every_public_one_an_entry(tmp_path):
+    kinds = {kind.model_fields["source"].annotation.__args__[0] for kind in config.Raw.__subclasses__()} | {"glyphs"}
+    assert kinds == set(sources.MODULES)
+    assert set(sources.PUBLIC.values()) == set(catalogue.DATASETS)
+
+
+def test_a_folder_of_ones_own_takes_no_copy(tmp_path):
+    spec = config.Folder(source="folder", path=str(tmp_path))
+    with pytest.raises(UserError, match="is read where it lies; set its path instead"):
+        sources.open_source(spec, tmp_path, copy=tmp_path)

@@ -1,0 +1,131 @@
+"""What `mlcl data verify` and `mlcl data show` find in a packed data set."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from mlcl import cli
+from mlcl.data import splits
+from mlcl.data.pack import Class, Source, pack
+from mlcl.data.packed import sha256
+from mlcl.data.show import show
+from mlcl.data.verify import verify
+from mlcl.errors import UserError
+
+CLASSES = [Class("a", "x", "train"), Class("b", "x", "train"), Class("c", "y", "val"), Class("d", "z", "test")]
+
+
+def write(folder, classes=CLASSES, source="folder", equal=(), side=8):
+    """Four images a class; `equal` lists pairs of image numbers to be made equal."""
+    labels = np.repeat(np.arange(len(classes)), 4)
+    images = np.random.default_rng(0).integers(0, 256, (len(labels), side, side, 3), np.uint8)
+    for one, other in equal:
+        images[other] = images[one]
+    origins = pd.DataFrame({"file": [f"{i}.png" for i in range(len(labels))], "place": ""})
+    provenance = {"dataset": {"source": source}}
+    shape = (side, side, 3)
+    pack(Source(classes, labels, origins, lambda s: iter(images[s:]), lambda i: i, shape, True, provenance), folder)
+    return folder
+
+
+def failed(folder, others=()):
+    return [check.name for check in verify(folder, list(others)) if not check.passed]
+
+
+def found(folder, name, others=()):
+    return next(check.found for check in verify(folder, list(others)) if check.name.startswith(name))
+
+
+def test_a_sound_data_set_passes(tmp_path):
+    assert failed(write(tmp_path)) == []
+
+
+def test_a_changed_file_is_found(tmp_path):
+    folder = write(tmp_path)
+    with open(folder / "images.npy", "r+b") as file:
+        file.seek(-1, 2)
+        file.write(b"\x00")
+    assert failed(folder) == ["files have the manifest's checksums"]
+
+
+def test_a_class_in_two_splits_is_found(tmp_path):
+    folder = write(tmp_path, [*CLASSES, Class("a", "x", "test")])
+    assert failed(folder) == ["no class in two splits"]
+
+
+def test_a_super_class_in_two_splits_is_found_where_it_must_not_be(tmp_path, monkeypatch):
+    classes = [*CLASSES, Class("e", "x", "test")]
+    monkeypatch.setattr(splits, "published", lambda _: classes)
+    assert failed(write(tmp_path / "f", classes)) == []
+    assert failed(write(tmp_path / "t", classes, source="tiered-imagenet")) == ["no super-class in two splits"]
+
+
+def test_classes_other_than_the_published_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(splits, "published", lambda _: CLASSES)
+    assert failed(write(tmp_path / "right", source="mini-imagenet")) == []
+    swapped = [*CLASSES[:2], Class("d", "z", "val"), Class("c", "y", "test")]
+    assert failed(write(tmp_path / "wrong", swapped, source="mini-imagenet")) == ["classes and splits as published"]
+
+
+def test_missing_images_of_a_class_are_found(tmp_path):
+    folder = write(tmp_path)
+    table = pd.read_csv(folder / "classes.csv")
+    table.loc[0, "count"] = 5
+    table.to_csv(folder / "classes.csv", index=False)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"]["classes.csv"] = sha256(folder / "classes.csv")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert failed(folder) == ["as many images as the classes count"]
+
+
+def test_equal_images_are_found(tmp_path):
+    within = write(tmp_path / "within", equal=[(0, 1)])
+    assert failed(within) == []
+    assert found(within, "other equal images") == "0 groups across splits, 1 within: 0.png = 1.png"
+    across = write(tmp_path / "across", equal=[(0, 9)])  # train and val
+    assert failed(across) == []
+    assert found(across, "other equal images").startswith("1 groups across splits, 0 within")
+    assert failed(write(tmp_path / "leak", equal=[(0, 15)])) == ["no test image in another split"]
+
+
+def test_classes_shared_with_another_data_set_are_counted(tmp_path):
+    one = write(tmp_path / "one")
+    other = write(tmp_path / "other", [Class("d", "", "train"), Class("x", "", "val"), Class("a", "", "test")])
+    assert found(one, "overlap with other", [other]) == (
+        "1 classes of train in its test, 0 classes of train in its val, 1 classes of test in its train"
+    )
+
+
+def test_the_command_prints_a_table_and_fails_where_something_is_wrong(tmp_path, capsys):
+    sound = write(tmp_path / "sound")
+    shutil.copytree(sound, tmp_path / "leak")
+    write(tmp_path / "leak", equal=[(0, 15)])
+    cli.main(["data", "verify", str(sound)])
+    assert "ok    no class in two splits" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["data", "verify", str(tmp_path / "leak")])
+    assert "is not what it should be" in str(stopped.value)
+    assert "FAIL  no test image in another split" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="nothing: holds no packed data set"):
+        cli.main(["data", "verify", "nothing"])
+
+
+@pytest.mark.parametrize("side", [28, 84])
+def test_the_contact_sheet_shows_each_split(tmp_path, side):
+    folder = write(tmp_path / "data", side=side)
+    show(folder, tmp_path / "out")
+    with Image.open(tmp_path / "out" / "sheet.png") as sheet, Image.open(tmp_path / "out" / "classes.png") as classes:
+        assert sheet.width > 3 * 4 * side
+        pixels = np.asarray(sheet)
+        assert classes.width > 500
+    first = np.load(folder / "images.npy")[0]
+    assert (pixels[18 : 18 + side, :side] == first).all()
+
+
+def test_no_data_no_picture(tmp_path):
+    with pytest.raises(UserError, match="holds no packed data set"):
+        show(tmp_path, tmp_path)
