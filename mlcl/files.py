@@ -27,3 +27,9 @@ def replacing(*paths: str | Path) -> Iterator[list[Path]]:
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+
+
+def clear_unfinished(path: str | Path) -> None:
+    """Remove what writers of `path` left that were killed; for files that only one process writes at a time."""
+    for leftover in Path(path).parent.glob(f".{Path(path).name}.*.part"):
+        leftover.unlink(missing_ok=True)

@@ -26,7 +26,7 @@ from mlcl import augment, classifiers, config, episodes, features, hardware, see
 from mlcl.data.packed import Packed
 from mlcl.encoders import Encoder, save
 from mlcl.errors import UserError
-from mlcl.files import replacing
+from mlcl.files import clear_unfinished, replacing
 from mlcl.fingerprint import fingerprint
 from mlcl.objectives import Objective
 from mlcl.progress import Progress
@@ -220,6 +220,7 @@ def train(data: Path, method: config.Method, seed: int, device: torch.device, ou
 
 def resume(run: Run, state_file: Path) -> None:
     """Continue from a saved state, if there is one. Raises `UserError` where it cannot be read."""
+    clear_unfinished(state_file)
     if not state_file.exists():
         return
     try:

@@ -1,6 +1,6 @@
 import pytest
 
-from mlcl.files import replacing
+from mlcl.files import clear_unfinished, replacing
 
 
 def test_both_files_or_none(tmp_path):
@@ -28,3 +28,10 @@ def test_a_folder_is_made(tmp_path):
     with replacing(tmp_path / "x" / "y" / "file") as (temporary,):
         temporary.write_text("")
     assert (tmp_path / "x" / "y" / "file").exists()
+
+
+def test_what_a_killed_writer_left_is_cleared(tmp_path):
+    (tmp_path / ".a.123.part").write_text("half")
+    (tmp_path / ".b.123.part").write_text("of another")
+    clear_unfinished(tmp_path / "a")
+    assert [p.name for p in tmp_path.iterdir()] == [".b.123.part"]

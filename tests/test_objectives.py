@@ -14,7 +14,7 @@ from mlcl.objectives import Objective, contrast
 
 def naive_contrast(z, labels, temperature):
     """Khosla et al. 2020, eq. 2, term by term."""
-    total = 0.0
+    total, z = 0.0, z.detach()
     for i in range(len(z)):
         others = [a for a in range(len(z)) if a != i]
         positives = [p for p in others if labels[p] == labels[i]]

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl.data.packed import FILES, SPLITS, sha256
-from mlcl.files import replacing
+from mlcl.files import clear_unfinished, replacing
 from mlcl.progress import Progress
 
 BATCH = 64  # images that a thread decodes at a time
@@ -138,6 +138,7 @@ class _Unfinished:
         self.key = hashlib.sha256(what.encode() + source.labels.tobytes()).hexdigest()
         self.done, self.pixels, self.sums = 0, 0, np.zeros((2, source.shape[-1]), np.int64)
         self.saved = time.monotonic()
+        clear_unfinished(self.record)
         try:
             before = json.loads(self.record.read_text())
             if before["key"] != self.key or np.load(self.part, mmap_mode="r").shape != self.shape:
