@@ -48,9 +48,13 @@ def test_a_copy_at_hand_decides_the_layout(tmp_path, fetched):
     download.complete(DATASET, tmp_path / "raw", copy)
     download.complete(DATASET, tmp_path / "raw", copy / "c.bin")
     assert fetched == [("c.bin", copy), ("c.bin", copy / "c.bin")]
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty: holds no file of data, such as c\.bin"):
-        download.complete(DATASET, tmp_path / "raw", tmp_path / "empty")
+    fetched.clear()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "images").mkdir()
+    assert download.complete(DATASET, tmp_path / "raw", tmp_path / "other") == tmp_path / "other"
+    assert fetched == []
+    with pytest.raises(UserError, match=r"c\.txt: is no file of data, such as c\.bin"):
+        download.complete(DATASET, tmp_path / "raw", tmp_path / "c.txt")
 
 
 def test_what_only_a_person_can_fetch_is_asked_for(tmp_path):

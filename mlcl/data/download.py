@@ -91,25 +91,30 @@ def _adopt(copy: Path, file: File, path: Path) -> bool:
     return True
 
 
-def complete(dataset: Dataset, folder: Path, copy: Path | None = None) -> None:
-    """Fetch the files of a public data set that `folder` lacks: of the layout begun there, or of the best.
+def complete(dataset: Dataset, folder: Path, copy: Path | None = None) -> Path:
+    """Fetch the files of a public data set that `folder` lacks; the folder to read the data set from.
 
-    With `copy`, a file or folder at hand, the layout is the one that it holds. A folder with anything else is left to
-    its reader. Raises `UserError` as `fetch` does, and where a person must fetch the files.
+    In a folder where a layout is begun, that one is completed, in an empty one the first that can be downloaded; a
+    folder with anything else is left to its reader. With `copy`, the layout is that of the file, or of the folder of
+    files, at hand; a folder that holds the data set in another form is to be read where it lies. Raises `UserError` as
+    `fetch` does, and where a person must fetch the files.
     """
     if copy is not None:
         held = {path.name for path in copy.iterdir()} if copy.is_dir() else {copy.name}
-        layout = next((lay for lay in dataset.layouts if held & {file.name for file in lay.files}), None)
+        of_all = [({file.name for file in layout.files}, layout) for layout in dataset.layouts]
+        layout = next((lay for names, lay in of_all if (names <= held if copy.is_dir() else held <= names)), None)
+        if layout is None and copy.is_dir():
+            return copy
         if layout is None:
             names = ", ".join(file.name for file in dataset.layouts[0].files)
-            raise UserError(f"{copy}: holds no file of {dataset.name}, such as {names}")
+            raise UserError(f"{copy}: is no file of {dataset.name}, such as {names}")
     else:
-        direct = [lay for lay in dataset.layouts if all(file.urls for file in lay.files)]
+        direct = [layout for layout in dataset.layouts if all(file.urls for file in layout.files)]
         names = {path.name.removesuffix(".part") for path in folder.iterdir()} if folder.is_dir() else set()
-        begun = (lay for lay in direct if names & {file.name for file in lay.files})
-        layout = next(begun, None)
+        layout = next((lay for lay in direct if names & {file.name for file in lay.files}), None)
         if layout is None and names:
-            return
+            return folder
         layout = layout or next(iter(direct), dataset.layouts[0])
     for file in layout.files:
         fetch(file, folder, copy)
+    return folder

@@ -126,7 +126,7 @@ def _decode(decode: Callable[[Any], np.ndarray], items: tuple) -> np.ndarray:
 
 
 class _Unfinished:
-    """The images written so far. Sums are of integers: their value does not depend on where a kill cut them.
+    """The images written so far, and the counts of the training split's levels, from which its statistics follow.
 
     Rows are written, not mapped: the pages of a map would count as this process's memory.
     """
@@ -136,14 +136,14 @@ class _Unfinished:
         self.shape = (len(source.labels), *source.shape)
         what = json.dumps([source.provenance, self.shape], sort_keys=True)
         self.key = hashlib.sha256(what.encode() + source.labels.tobytes()).hexdigest()
-        self.done, self.pixels, self.sums = 0, 0, np.zeros((2, source.shape[-1]), np.int64)
+        self.done, self.levels = 0, np.zeros((source.shape[-1], 256), np.int64)  # by channel, from black to white
         self.saved = time.monotonic()
         clear_unfinished(self.record)
         try:
             before = json.loads(self.record.read_text())
             if before["key"] != self.key or np.load(self.part, mmap_mode="r").shape != self.shape:
                 raise ValueError("the unfinished packing is of something else")
-            self.done, self.pixels, self.sums = before["done"], before["pixels"], np.array(before["sums"], np.int64)
+            self.done, self.levels = before["done"], np.array(before["levels"], np.int64)
         except (OSError, ValueError, KeyError):
             np.lib.format.open_memmap(self.part, "w+", np.uint8, self.shape)
         self.file = open(self.part, "r+b")  # noqa: SIM115
@@ -155,14 +155,12 @@ class _Unfinished:
             self.file.seek(self.start + int(rows[first]) * size)
             self.file.write(images[first:last].tobytes())
         self.done += len(images)
-        values = images[in_train].reshape(-1, images.shape[-1]).astype(np.int64)
-        self.pixels += len(values)
-        self.sums += values.sum(0), (values**2).sum(0)
+        for channel, levels in enumerate(self.levels):
+            levels += np.bincount(images[in_train, ..., channel].ravel(), minlength=256)
         if time.monotonic() - self.saved > SAVE_SECONDS:
             self.flush()
             with replacing(self.record) as (temporary,):
-                content = {"key": self.key, "done": self.done, "pixels": self.pixels, "sums": self.sums.tolist()}
-                temporary.write_text(json.dumps(content))
+                temporary.write_text(json.dumps({"key": self.key, "done": self.done, "levels": self.levels.tolist()}))
             self.saved = time.monotonic()
 
     def flush(self) -> None:
@@ -171,8 +169,10 @@ class _Unfinished:
 
     def statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of the training split's channels, in [0, 1]."""
-        mean, square = self.sums / self.pixels
-        return (mean / 255).round(6).tolist(), (np.sqrt(square - mean**2) / 255).round(6).tolist()
+        share = self.levels / self.levels.sum(1, keepdims=True)
+        level = np.arange(256) / 255
+        mean = share @ level
+        return mean.round(6).tolist(), np.sqrt(share @ level**2 - mean**2).round(6).tolist()
 
 
 def _runs(rows: np.ndarray) -> Iterator[tuple[int, int]]:

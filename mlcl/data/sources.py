@@ -49,7 +49,7 @@ def open_source(spec: config.Dataset, root: Path, copy: Path | None = None) -> S
         from mlcl.data.catalogue import DATASETS
         from mlcl.data.download import complete
 
-        complete(DATASETS[PUBLIC[spec.source]], folder, copy)
+        folder = complete(DATASETS[PUBLIC[spec.source]], folder, copy)
     elif copy is not None:
         raise UserError(f"--from: {spec.source} is read where it lies; set its path instead")
     return module.source(spec, folder)
