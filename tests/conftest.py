@@ -30,7 +30,7 @@ def tiny_data(tmp_path_factory):
         labels=np.repeat(np.arange(len(classes)), 24),
         origins=pd.DataFrame({"file": "drawn", "place": [str(i) for i in range(len(images))]}),
         items=lambda start: iter(images[start:]),
-        decode=lambda image: image,
+        decode=np.asarray,
         shape=(16, 16, 1),
         flip=False,
         provenance={"dataset": {"source": "tiny"}},

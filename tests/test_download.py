@@ -428,15 +428,22 @@ from mlcl.data.catalogue import File
 from mlcl.data.download import fetch
 url, checksum, folder = sys.argv[1:]
 print("ready", flush=True)
+sys.stdin.readline()
 fetch(File("data.bin", checksum, urls=(url,)), Path(folder))
 """
 
 
 def start(file, folder):
     command = [sys.executable, "-c", PROGRAM, file.urls[0], file.checksum, str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, **pipes, text=True)
     assert process.stdout.readline() == "ready\n"
     return process
+
+
+def go(process):
+    process.stdin.write("go\n")
+    process.stdin.flush()
 
 
 def test_a_killed_download_resumes(offer, tmp_path):
@@ -445,14 +452,16 @@ def test_a_killed_download_resumes(offer, tmp_path):
     file = offer(resource, checksum=md5(content), size=None)
     folders = [tmp_path / str(i) for i in range(10)]
 
-    def kill(folder, delay):
+    def kill(folder, size):
         process = start(file, folder)
-        time.sleep(delay)
+        go(process)
+        while transfer.Part(folder / "data.bin").size < size and process.poll() is None:
+            time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         process.communicate()
 
     rng = random.Random(3)
-    threads = [threading.Thread(target=kill, args=(folder, rng.uniform(0.03, 0.6))) for folder in folders]
+    threads = [threading.Thread(target=kill, args=(folder, rng.randrange(len(content)))) for folder in folders]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -475,6 +484,8 @@ def test_two_processes_fetch_it_once(offer, tmp_path):
     resource = Resource(pause=0.02)
     file = offer(resource)
     processes = [start(file, tmp_path) for _ in range(3)]
+    for process in processes:
+        go(process)
     errors = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0]
     assert (tmp_path / "data.bin").read_bytes() == CONTENT

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,13 +20,25 @@ LABELS = np.array([2, 0, 1, 0, 2])  # a source gives its images in any order
 ORDER = [1, 3, 2, 0, 4]  # by class
 
 
-def source(images=None, labels=LABELS, decode=lambda image: image, shape=(2, 2, 3)):
+def source(images=None, labels=LABELS, decode=np.asarray, shape=(2, 2, 3)):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (len(labels), *shape), np.uint8) if images is None else images
     origins = pd.DataFrame({"file": "here", "place": [str(i) for i in range(len(labels))]})
     provenance = {"dataset": {"source": "here"}}
     given = Source(CLASSES, labels, origins, lambda start: iter(images[start:]), decode, shape, True, provenance)
     return images, given
+
+
+def refuse(image, bad):
+    """The negative of an image, unless it is the bad one."""
+    if (image == bad).all():
+        raise UserError("image 3 cannot be read")
+    return 255 - image
+
+
+def slowly(image):
+    time.sleep(0.0005)
+    return image
 
 
 def test_what_is_packed_comes_back_sorted_by_class(tmp_path):
@@ -71,13 +84,8 @@ def test_a_bad_image_leaves_what_was_there(tmp_path):
     pack(given, tmp_path)
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
 
-    def broken(image):
-        if (image == images[3]).all():
-            raise UserError("image 3 cannot be read")
-        return 255 - image
-
     with pytest.raises(UserError, match="image 3"):
-        pack(source(images, decode=broken)[1], tmp_path)
+        pack(source(images, decode=partial(refuse, bad=images[3]))[1], tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
@@ -90,15 +98,14 @@ def test_a_source_with_another_number_of_images_is_an_error(tmp_path, count):
 
 MANY = 2000
 PACK_MANY = f"""
-import sys, time
+import sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})
 import numpy as np
-from test_packed import packing, source
+from test_packed import packing, slowly, source
 from pathlib import Path
 packing.SAVE_SECONDS = 0
 images = np.random.default_rng(1).integers(0, 256, ({MANY}, 2, 2, 3), np.uint8)
-slow = lambda image: (time.sleep(0.0005), image)[1]
-packing.pack(source(images, np.arange({MANY}) % 3, slow)[1], Path(sys.argv[1]))
+packing.pack(source(images, np.arange({MANY}) % 3, slowly)[1], Path(sys.argv[1]))
 """
 
 
@@ -130,13 +137,8 @@ def test_an_unfinished_packing_of_something_else_is_not_continued(tmp_path, monk
     monkeypatch.setattr(packing, "BATCH", 1)
     images, _ = source()
 
-    def stop(image):
-        if (image == images[4]).all():
-            raise UserError("stop")
-        return image
-
     with pytest.raises(UserError):
-        pack(source(images, decode=stop)[1], tmp_path)
+        pack(source(images, decode=partial(refuse, bad=images[4]))[1], tmp_path)
     assert json.loads((tmp_path / "progress.json").read_text())["done"] > 0
     others = np.array([0, 1, 2, 0, 2])
     pack(source(255 - images, others)[1], tmp_path)

@@ -28,7 +28,7 @@ def write(folder, classes=CLASSES, source="folder", equal=(), side=8):
     origins = pd.DataFrame({"file": [f"{i}.png" for i in range(len(labels))], "place": ""})
     provenance = {"dataset": {"source": source}}
     shape = (side, side, 3)
-    pack(Source(classes, labels, origins, lambda s: iter(images[s:]), lambda i: i, shape, True, provenance), folder)
+    pack(Source(classes, labels, origins, lambda s: iter(images[s:]), np.asarray, shape, True, provenance), folder)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ def source(spec: config.Cub, folder: Path) -> Source:
         labels=np.array([number[path.parent.name] for path in paths]),
         origins=pd.DataFrame({"file": [str(path.relative_to(folder)) for path in paths], "place": ""}),
         items=lambda start: iter(paths[start:]),
-        decode=lambda path: images.decode(path, str(path), spec.size, crop=True),
+        decode=partial(images.read, size=spec.size, crop=True),
         shape=(spec.size, spec.size, 3),
         flip=True,
         provenance={"dataset": spec.model_dump(exclude={"path"})},

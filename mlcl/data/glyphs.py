@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -107,7 +108,7 @@ def source(spec: config.Glyphs) -> Source:
         labels=np.repeat([i for i, _ in drawings], VARIATIONS),
         origins=pd.DataFrame(places, columns=["file", "place"]),
         items=items,
-        decode=lambda item: _vary(item[0], spec.size, item[1]),
+        decode=partial(_vary, size=spec.size),
         shape=(spec.size, spec.size, 1),
         flip=False,
         provenance=provenance,
@@ -158,8 +159,9 @@ def _split(spec: config.Glyphs) -> dict[str, str]:
     return split
 
 
-def _vary(drawing: Image.Image, size: int, rng: np.random.Generator) -> np.ndarray:
+def _vary(item: tuple[Image.Image, np.random.Generator], size: int) -> np.ndarray:
     """A random variation of a drawing, uint8 [size, size, 1], with all of the glyph inside."""
+    drawing, rng = item
     canvas = OVERSAMPLING * size
     turn, slant = math.radians(rng.uniform(-TURN, TURN)), rng.uniform(-SLANT, SLANT)
     # A shear, then a rotation: from the drawing to the canvas up to scale, with determinant 1.

@@ -38,6 +38,11 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
     return _resized(picture, size)
 
 
+def read(path: Path, size: int, *, mode: str = "RGB", crop: bool = False) -> np.ndarray:
+    """The image in a file, as `decode` gives it."""
+    return decode(path, str(path), size, mode=mode, crop=crop)
+
+
 def resize(pixels: np.ndarray, size: int) -> np.ndarray:
     """uint8 [H, W, C] to [size, size, C]; nothing is done where it has that size."""
     if pixels.shape[:2] == (size, size):

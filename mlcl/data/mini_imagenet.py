@@ -65,7 +65,7 @@ def _from_files(spec: config.MiniImagenet, folder: Path) -> Source:
         labels=table["number"].to_numpy(),
         origins=pd.DataFrame({"file": [str(path.relative_to(folder)) for path in paths], "place": ""}),
         items=lambda start: iter(paths[start:]),
-        decode=lambda path: images.decode(path, str(path), spec.size),
+        decode=partial(images.read, size=spec.size),
         **_common(spec),
     )
 

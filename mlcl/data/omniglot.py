@@ -7,6 +7,7 @@ alphabets test; the background's last five validate, since the authors set no va
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -48,10 +49,6 @@ def source(spec: config.Omniglot, folder: Path) -> Source:
         for place in range(start, len(files) * len(turns)):
             yield files[place // len(turns)][2], place % len(turns)
 
-    def decode(item: tuple[Path, int]) -> np.ndarray:
-        path, turn = item
-        return np.rot90(images.decode(path, str(path), spec.size, mode="L"), turn)
-
     return Source(
         classes=classes,
         labels=np.array([number[name] + turn for _, name, _ in files for turn in turns]),
@@ -59,11 +56,16 @@ def source(spec: config.Omniglot, folder: Path) -> Source:
             {"file": [str(path.relative_to(folder)) for *_, path in files for _ in turns], "place": "turn "}
         ).assign(place=lambda table: table["place"] + [str(90 * turn) for _ in files for turn in turns]),
         items=items,
-        decode=decode,
+        decode=partial(_drawing, size=spec.size),
         shape=(spec.size, spec.size, 1),
         flip=False,
         provenance={"dataset": spec.model_dump(exclude={"path"})},
     )
+
+
+def _drawing(item: tuple[Path, int], size: int) -> np.ndarray:
+    path, turn = item
+    return np.rot90(images.read(path, size, mode="L"), turn)
 
 
 def _turned(name: str, split: str, turn: int) -> Class:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import multiprocessing
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, pairwise
+from multiprocessing import connection
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -50,7 +53,7 @@ class Source:
     items: Callable[[int], Iterator[Any]]
     """From image number `start` on, what `decode` makes an image of: bytes, a path, an array."""
     decode: Callable[[Any], np.ndarray]
-    """An item to uint8 [H, W, C]; called on several threads. Raises `UserError` that names a bad image."""
+    """An item to uint8 [H, W, C]; called in other processes. Raises `UserError` that names a bad image."""
     shape: tuple[int, int, int]
     flip: bool
     """Whether an image and its mirror image show the same class."""
@@ -105,10 +108,14 @@ def pack(source: Source, folder: Path) -> None:
 
 
 def _decoded(source: Source, start: int) -> Iterator[np.ndarray]:
-    """Batches of decoded images [n, H, W, C] in the source's order, a few ahead of the reader on every core."""
+    """Batches of decoded images [n, H, W, C] in the source's order, a few ahead of the reader, made on every core.
+
+    Processes, since opening an image is as much Python as decoding it; started afresh, since a fork would copy locks.
+    """
     workers = os.cpu_count() or 1
     ahead: deque[Future] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
         try:
             items = source.items(start)
             while batch := tuple(islice(items, BATCH)):
@@ -119,6 +126,16 @@ def _decoded(source: Source, start: int) -> Iterator[np.ndarray]:
                 yield ahead.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Have this worker end when its parent does, also where the parent is killed."""
+
+    def wait() -> None:
+        connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    Thread(target=wait, daemon=True).start()
 
 
 def _decode(decode: Callable[[Any], np.ndarray], items: tuple) -> np.ndarray:

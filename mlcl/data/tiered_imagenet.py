@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,7 @@ def source(spec: config.TieredImagenet, folder: Path) -> Source:
         labels=np.concatenate(labels),
         origins=pd.concat(origins, ignore_index=True),
         items=items,
-        decode=lambda item: (
-            images.resize(item, spec.size) if isinstance(item, np.ndarray) else images.decode(*item, spec.size)
-        ),
+        decode=partial(_image, size=spec.size),
         shape=(spec.size, spec.size, 3),
         flip=True,
         provenance={"dataset": spec.model_dump(exclude={"path"})},
@@ -103,6 +102,10 @@ def _pixels(path: Path, start: int) -> Iterator[np.ndarray]:
                 yield np.frombuffer(row, np.uint8).reshape(SIDE, SIDE, 3)
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: cannot be read ({error}); fetch the file again") from error
+
+
+def _image(item: np.ndarray | tuple[bytes, str], size: int) -> np.ndarray:
+    return images.resize(item, size) if isinstance(item, np.ndarray) else images.decode(*item, size)
 
 
 def _read_labels(path: Path, split: str) -> tuple[list[Class], np.ndarray]:
