@@ -35,9 +35,9 @@ def packed(root: Path) -> None:
 
 def make(root: Path) -> None:
     rng = np.random.default_rng(0)
-    for name in range(20):
+    for name in range(40):
         (root / f"class{name}").mkdir()
-        for i in range(200):
+        for i in range(500):
             noise = rng.integers(0, 256, (14, 14, 3), np.uint8)
             Image.fromarray(noise).resize((SIZE, SIZE)).save(root / f"class{name}" / f"{i}.jpg", quality=75)
 
