@@ -59,8 +59,14 @@ def _dataset(text: str):
     from mlcl import config
     from mlcl.data.sources import MODULES
 
-    if text in MODULES:
+    known = [name for name in MODULES if name != "folder"]  # which needs a path
+    if text in known:
         return text, config.part(config.Dataset, f'{{"source": "{text}"}}')
+    if not text.lstrip().startswith("{") and ":" not in text:
+        raise UserError(
+            f"{text} is none of {', '.join(known)}; nor is it a spec: JSON, as in "
+            '\'{"source": "folder", "path": "photos"}\', or FILE:KEY, as in config/config.yaml:datasets.glyphs'
+        )
     spec = config.part(config.Dataset, text)
     return spec.source if text.lstrip().startswith("{") else text.rpartition(".")[2], spec
 
@@ -111,8 +117,8 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="mlcl", description="Multi-level contrastive learning for few-shot problems.")
     stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
 
-    def stage(run, text: str) -> argparse.ArgumentParser:
-        command = stages.add_parser(run.__name__, help=text, description=text)
+    def stage(run, text: str, under: str = "") -> argparse.ArgumentParser:
+        command = stages.add_parser(run.__name__, help=text, description=text, prog=f"mlcl {under}{run.__name__}")
         command.set_defaults(run=run)
         return command
 
@@ -130,17 +136,17 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="where relative paths start")
     command.add_argument("--out", type=Path, metavar="DIR", help="default: data/packed/DATASET")
 
-    command = stage(verify, "Check a packed data set: counts, splits, published classes, duplicates, overlap.")
+    command = stage(verify, "Check a packed data set (mlcl data verify): counts, splits, duplicates, ...", "data ")
     command.add_argument("name", metavar="DATASET", help="its folder, or the folder's name below data/packed")
 
-    command = stage(show, "Draw a packed data set: a contact sheet and the sizes of its classes.")
+    command = stage(show, "Draw a packed data set (mlcl data show): a contact sheet, the classes' sizes.", "data ")
     command.add_argument("name", metavar="DATASET", help="its folder, or the folder's name below data/packed")
     command.add_argument("--out", type=Path, metavar="DIR", help="for sheet.png and classes.png; default: its folder")
 
     command = stage(train, "Train a method on the base classes; a killed training continues where it was.")
     packed(command)
     command.add_argument("--method", required=True, metavar="SPEC", help=SPEC.format("methods.multi_level"))
-    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--seed", type=int, default=0, help="0 by default")
     device(command)
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for model.safetensors, metrics.csv")
     command.add_argument("--scratch", type=Path, required=True, metavar="DIR", help="for the state and TensorBoard")

@@ -309,7 +309,11 @@ def part(kind: type[T], text: str) -> T:
     Raises `UserError` where the text, the file or the key is wrong.
     """
     if text.lstrip().startswith("{"):
-        return _validated(TypeAdapter(kind), yaml.safe_load(text), "the JSON given")
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"the JSON given: is not JSON: {' '.join(str(error).split())}") from error
+        return _validated(TypeAdapter(kind), values, "the JSON given")
     path, _, keys = text.partition(":")
     found: Any = Experiment.load(path)
     for key in filter(None, keys.split(".")):
@@ -318,6 +322,10 @@ def part(kind: type[T], text: str) -> T:
         except (KeyError, AttributeError):
             known = found if isinstance(found, dict) else type(found).model_fields
             raise UserError(f"{path}: has no {keys}: there is no '{key}' among {', '.join(known)}") from None
+    if isinstance(found, Experiment) and kind is not Experiment:
+        raise UserError(
+            f"{path}: is a whole experiment; name the part of it, as in {path}:methods.{next(iter(found.methods))}"
+        )
     return _validated(TypeAdapter(kind), found, text)
 
 

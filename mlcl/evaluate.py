@@ -13,6 +13,7 @@ from torch import Tensor
 from mlcl import classifiers, config, features
 from mlcl.data.packed import Packed
 from mlcl.episodes import Episodes, sample
+from mlcl.errors import UserError
 from mlcl.files import replacing
 from mlcl.progress import Progress
 
@@ -35,6 +36,11 @@ def evaluate(
     torch.set_num_threads(1)
     split = Packed(data).split(spec.split)
     levels = features.load(features_file)
+    if len(levels[0]) != len(split.labels):
+        raise UserError(
+            f"{features_file}: has {len(levels[0])} images, and the {spec.split} split of {data} has "
+            f"{len(split.labels)}; give the features of that split"
+        )
     tables = []
     with Progress("/".join(map(str, run)), len(spec.shots) * spec.episodes, "episodes") as progress:
         for shot in spec.shots:

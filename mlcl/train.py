@@ -62,6 +62,7 @@ class Run:
         self.base, self.validation = packed.split("train"), packed.split("val")
         if len(self.base.labels) < spec.batch_size:
             raise UserError(f"training.batch_size: {spec.batch_size} is more than the {len(self.base.labels)} images")
+        self.check_validation()
         self.steps_per_epoch = len(self.base.labels) // spec.batch_size
         self.steps = spec.epochs * self.steps_per_epoch
         torch.manual_seed(seeds.derive(seed, "weights"))
@@ -126,6 +127,14 @@ class Run:
         self.sums = {}
         self.history.append(row)
         return row
+
+    def check_validation(self) -> None:
+        """Before hours of training, not after: raise `UserError` where the validation split is too small."""
+        spec, counts = self.method.training.validation, np.bincount(self.validation.labels)
+        try:
+            episodes.check("val", len(counts), counts.min(), way=spec.way, shot=spec.shot, queries=spec.queries)
+        except UserError as error:
+            raise UserError(f"training.validation: {error}") from None
 
     def validate(self) -> dict[str, float]:
         """Few-shot accuracy on the validation classes by nearest centroids: of the last level, and of all together."""

@@ -70,6 +70,8 @@ def test_the_stages_by_hand(write_config, tmp_path):
             "no: holds no mini-ImageNet: put there images/ with train.csv",
         ),
         (["train", "--data", "no", "--method", "no.yaml:methods.a", "--out", "x", "--scratch", "s"], "no.yaml: cannot"),
+        (["data", "photos"], "photos is none of glyphs, mini-imagenet, "),
+        (["data", "omniglot", "--from", "nowhere"], "--from: nowhere does not exist"),
         (["features", "--data", "no", "--model", "m", "--out", "x"], "no: holds no packed data set"),
         (
             ["evaluate", "--data", "d", "--features", "f", "--evaluation", "{}", "--run", "a/b", "--out", "x"],

@@ -71,6 +71,15 @@ def test_a_part_is_found_by_its_key_or_given_as_json(write_config):
         config.part(config.Method, '{"encoder": {}, "training": {}}')
 
 
+def test_what_is_no_part_is_named_in_one_line(write_config):
+    path = write_config()
+    with pytest.raises(UserError, match=r"is a whole experiment; name the part of it, as in .*:methods\.cross_entropy"):
+        config.part(config.Method, str(path))
+    with pytest.raises(UserError, match="the JSON given: is not JSON") as caught:
+        config.part(config.Method, "{bad")
+    assert "\n" not in str(caught.value)
+
+
 def test_a_config_cannot_be_changed(write_config):
     experiment = config.Experiment.load(write_config())
     with pytest.raises(ValidationError):

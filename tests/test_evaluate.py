@@ -102,6 +102,12 @@ def test_an_encoder_that_saw_the_novel_classes_is_refused_unless_asked_for(tiny_
     features.extract(tiny_data, path, CPU, tmp_path / "features")
 
 
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_features_of_another_split_are_refused(tiny_data, folder, tmp_path, split):
+    with pytest.raises(UserError, match=rf"{split}\.npy: has \d+ images, and the test split of .* has 144; give"):
+        evaluate.evaluate(tiny_data, folder / f"{split}.npy", SPEC, ("tiny", "mine", 0), CPU, tmp_path / "out")
+
+
 def test_an_encoder_for_other_images_is_refused(tiny_data, tmp_path):
     path = tmp_path / "model.safetensors"
     method = config.Method(objective={"cross_entropy": 1}, encoder={}, training={})

@@ -138,6 +138,11 @@ def test_a_loss_that_blows_up_stops_the_training(tiny_data, tmp_path, monkeypatc
         run(tiny_data, tmp_path, method(learning_rate=1e30))
 
 
+def test_a_validation_split_too_small_is_named_before_training(tiny_data, tmp_path):
+    with pytest.raises(UserError, match=r"training\.validation: split val has 5 classes, fewer than the 6 of way: 6"):
+        run(tiny_data, tmp_path, method(validation={"way": 6}))
+
+
 def test_a_batch_larger_than_the_data(tiny_data, tmp_path):
     with pytest.raises(UserError, match=r"training\.batch_size: 500 is more than the 192 images"):
         run(tiny_data, tmp_path, method(batch_size=500))

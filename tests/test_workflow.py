@@ -7,8 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 CONFIG = {
@@ -144,6 +146,20 @@ def test_a_change_of_code_costs_what_follows_and_a_comment_nothing(checkout):
     tables = checkout.folder / "mlcl" / "tables.py"
     tables.write_text(tables.read_text() + "\nANSWER = 42\n")
     assert checkout.jobs() == {"make_tables": 1}
+
+
+def test_a_folder_of_images_is_packed_once(checkout):
+    photos = checkout.folder / "photos"
+    for name in "abcdef":
+        (photos / name).mkdir(parents=True)
+        for i in range(25):
+            Image.fromarray(np.full((20, 20, 3), 10 * i, np.uint8)).save(photos / name / f"{i}.png")
+    own = {"source": "folder", "path": "photos", "size": 16, "shares": [0.4, 0.3, 0.3]}
+    config = {**CONFIG, "datasets": {"own": own}, "evaluation": {"way": 2, "queries": 5}}
+    config["training"] = {**CONFIG["training"], "batch_size": 8, "validation": {"way": 2, "queries": 5}}
+    checkout.configure(config)
+    assert checkout.snakemake("data").returncode == 0
+    assert checkout.jobs("data") == {}
 
 
 def test_partial_targets(checkout):

@@ -44,7 +44,9 @@ def open_source(spec: config.Dataset, root: Path, copy: Path | None = None) -> S
     module = import_module(f"mlcl.data.{MODULES[spec.source]}")
     if spec.source == "glyphs":
         return module.source(spec)
-    folder = root / (spec.path or f"data/raw/{PUBLIC[spec.source]}")
+    if copy is not None and not copy.exists():
+        raise UserError(f"--from: {copy} does not exist")
+    folder = root.resolve() / (spec.path or f"data/raw/{PUBLIC[spec.source]}")
     if spec.source in PUBLIC and (copy is not None or spec.path is None):
         from mlcl.data.catalogue import DATASETS
         from mlcl.data.download import complete

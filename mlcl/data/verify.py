@@ -75,11 +75,8 @@ def _duplicates(packed: Packed) -> Iterator[Check]:
     into_test = [rows for rows in across if "test" in table[rows]]
     named = "; ".join(" = ".join(_origin(packed, row) for row in rows) for rows in twins[:3])
     yield Check("no test image in another split", not into_test, f"{len(into_test)} groups of equal images")
-    yield Check(
-        "other equal images (noted)",
-        True,
-        f"{len(across)} groups across splits, {len(twins) - len(across)} within: {named}",
-    )
+    found = f"{len(across)} groups across splits, {len(twins) - len(across)} within"
+    yield Check("other equal images (noted)", True, f"{found}: {named}" if named else found)
 
 
 def _origin(packed: Packed, row: int) -> str:

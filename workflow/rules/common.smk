@@ -54,7 +54,7 @@ def check_packed(name, spec):
     if not path.exists():
         return
     manifest = json.loads(path.read_text())
-    if manifest["dataset"] != spec.model_dump(exclude={"path"}):
+    if manifest["dataset"] != spec.model_dump(mode="json", exclude={"path"}):
         raise WorkflowError(
             f"{path.parent} was packed from another definition of {name}, and other experiments may use it: "
             "give the data set another name in the config, or delete the folder to pack it again"
