@@ -49,8 +49,9 @@ def verify(given: argparse.Namespace) -> None:
 def show(given: argparse.Namespace) -> None:
     from mlcl.data.show import show
 
-    out = given.out or _packed(given.name)
-    show(_packed(given.name), out)
+    folder = _packed(given.name)
+    out = given.out or folder
+    show(folder, out)
     print(out / "sheet.png", out / "classes.png", sep="\n")
 
 

@@ -21,7 +21,7 @@ def source(spec: config.CifarFs | config.Fc100, folder: Path) -> Source:
     where = archives.unpacked(folder / f"{FOLDER}.tar.gz", folder / FOLDER)
     classes = splits.published(spec.source)
     number = {c.name: i for i, c in enumerate(classes)}
-    names = list(map(_text, *unpickle.entries(where / "meta", "fine_label_names")))
+    names = list(map(unpickle.text, *unpickle.entries(where / "meta", "fine_label_names")))
     if set(names) != set(number):
         raise UserError(f"{where / 'meta'}: does not name CIFAR-100's classes; fetch {FOLDER}.tar.gz again")
     pixels, labels, origins = [], [], []
@@ -44,7 +44,3 @@ def source(spec: config.CifarFs | config.Fc100, folder: Path) -> Source:
         flip=True,
         provenance={"dataset": spec.model_dump(exclude={"path"})},
     )
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name

@@ -53,8 +53,9 @@ def source(spec: config.Omniglot, folder: Path) -> Source:
         classes=classes,
         labels=np.array([number[name] + turn for _, name, _ in files for turn in turns]),
         origins=pd.DataFrame(
-            {"file": [str(path.relative_to(folder)) for *_, path in files for _ in turns], "place": "turn "}
-        ).assign(place=lambda table: table["place"] + [str(90 * turn) for _ in files for turn in turns]),
+            [(str(path.relative_to(folder)), f"turn {90 * turn}") for *_, path in files for turn in turns],
+            columns=["file", "place"],
+        ),
         items=items,
         decode=partial(_drawing, size=spec.size),
         shape=(spec.size, spec.size, 1),

@@ -29,7 +29,7 @@ from mlcl.data.packed import FILES, SPLITS, sha256
 from mlcl.files import clear_unfinished, replacing
 from mlcl.progress import Progress
 
-BATCH = 64  # images that a thread decodes at a time
+BATCH = 64  # images that a process decodes at a time
 SAVE_SECONDS = 5.0
 
 

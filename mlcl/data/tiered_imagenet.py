@@ -111,7 +111,7 @@ def _image(item: np.ndarray | tuple[bytes, str], size: int) -> np.ndarray:
 def _read_labels(path: Path, split: str) -> tuple[list[Class], np.ndarray]:
     """The split's classes, and the place among them of each image's."""
     content = unpickle.load(path)
-    entries = {_text(key): value for key, value in content.items()} if isinstance(content, dict) else {}
+    entries = {unpickle.text(key): value for key, value in content.items()} if isinstance(content, dict) else {}
     fine = entries.get("label_specific", entries.get("labels"))
     if fine is None:
         raise UserError(f"{path}: has neither label_specific nor labels; fetch the file again")
@@ -119,7 +119,7 @@ def _read_labels(path: Path, split: str) -> tuple[list[Class], np.ndarray]:
     published = [c for c in splits.published("tiered-imagenet") if c.split == split]
     if len(values) != len(published):
         raise UserError(f"{path}: has {len(values)} classes, where {split} has {len(published)}; fetch the file again")
-    names = [_text(name) for name in entries.get("label_specific_str", [])]
+    names = [unpickle.text(name) for name in entries.get("label_specific_str", [])]
     if len(names) != len(values):
         return [Class(f"{split}-{value}", "", split) for value in values], numbers
     if all(re.fullmatch(r"n\d{8}", name) for name in names):
@@ -135,12 +135,8 @@ def _coarse(path: Path, entries: dict[str, Any], values: np.ndarray, split: str)
     fine, coarse = np.asarray(entries["label_specific"]), np.asarray(entries.get("label_general", []))
     if len(coarse) != len(fine):
         raise UserError(f"{path}: has no label_general of every image; fetch the file again")
-    names = [_text(name) for name in entries.get("label_general_str", [])]
+    names = [unpickle.text(name) for name in entries.get("label_general_str", [])]
     first = [int(coarse[np.argmax(fine == value)]) for value in values]
     if len(set(first)) != SUPERCLASSES[split] or (names and max(first) >= len(names)):
         raise UserError(f"{path}: has not the {SUPERCLASSES[split]} super-classes of {split}; fetch the file again")
     return [names[number] if names else f"{split}-{number}" for number in first]
-
-
-def _text(text: str | bytes) -> str:
-    return text.decode() if isinstance(text, bytes) else str(text)

@@ -44,11 +44,16 @@ def entries(path: str | Path, *keys: str) -> list[Any]:
     content = load(path)
     if not isinstance(content, dict):
         raise UserError(f"{path}: holds no dictionary; fetch the file again")
-    by_name = {key.decode() if isinstance(key, bytes) else key: value for key, value in content.items()}
+    by_name = {text(key): value for key, value in content.items()}
     for key in keys:
         if key not in by_name:
             raise UserError(f"{path}: has no entry {key}; fetch the file again")
     return [by_name[key] for key in keys]
+
+
+def text(name: str | bytes) -> str:
+    """A name that Python 2 may have pickled as bytes."""
+    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def stream(path: str | Path) -> Iterator[np.ndarray | bytes]:
