@@ -31,10 +31,13 @@ def two_views(images: Tensor, spec: config.Augmentation, flip: bool, generator: 
     that a seed gives the same views on every device. C is 1 (grey) or 3 (RGB).
     """
     images = images.float() / 255
-    return torch.cat([_view(images, style, spec, flip, generator) for style in spec.views])
+    return torch.cat([view(images, style, flip, generator, spec.scale) for style in spec.views])
 
 
-def _view(images: Tensor, style: str, spec: config.Augmentation, flip: bool, generator: torch.Generator) -> Tensor:
+def view(
+    images: Tensor, style: str, flip: bool, generator: torch.Generator, area: tuple[float, float] = (1, 1)
+) -> Tensor:
+    """float32 [N, C, H, W] in [0, 1] -> one view of every image; `area` is that of `simclr`'s crops."""
     n, _, height, width = images.shape
     uniform = _Uniform(n, generator)
     if style == "crop":
@@ -43,7 +46,7 @@ def _view(images: Tensor, style: str, spec: config.Augmentation, flip: bool, gen
         scale = torch.ones(n, 2)
         jittered, hue, grey = torch.ones(n, dtype=torch.bool), 0.0, 0.0
     else:
-        scale, shift = _resized_crop(uniform, spec.scale)
+        scale, shift = _resized_crop(uniform, area)
         jittered, hue, grey = uniform(0, 1) < 0.8, 0.1, 0.2
     mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0) if flip else torch.ones(n)
     return _jitter(resample(images, scale, shift, mirror), uniform, jittered, hue, grey)

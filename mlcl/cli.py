@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -92,12 +93,28 @@ def features(given: argparse.Namespace) -> None:
     extract(given.data, given.model, hardware.device(given.device), given.out, given.overlap)
 
 
+def copies(given: argparse.Namespace) -> None:
+    from mlcl import config, hardware
+    from mlcl.features import extract_copies
+
+    spec = config.part(config.Evaluation, given.evaluation)
+    if not spec.support_copies:
+        raise UserError("evaluation.support_copies: is 0; set it to the number of copies")
+    extract_copies(
+        given.data, given.model, spec.split, spec.support_copies, spec.seed, hardware.device(given.device), given.out,
+        given.overlap,
+    )  # fmt: skip
+
+
 def evaluate(given: argparse.Namespace) -> None:
     from mlcl import config, hardware
     from mlcl.evaluate import evaluate
 
     spec = config.part(config.Evaluation, given.evaluation)
-    evaluate(given.data, given.features, spec, _run(given.run_name), hardware.device(given.device), given.out)
+    evaluate(
+        given.data, given.features, spec, _run(given.run_name), hardware.device(given.device), given.out,
+        given.copies, given.threads,
+    )  # fmt: skip
 
 
 def tables(given: argparse.Namespace) -> None:
@@ -159,11 +176,23 @@ def parser() -> argparse.ArgumentParser:
     device(command)
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
+    command = stage(copies, "Extract the features of augmented copies of the evaluation's images.")
+    packed(command)
+    command.add_argument("--model", type=Path, required=True, metavar="FILE", help="model.safetensors")
+    command.add_argument("--evaluation", required=True, metavar="SPEC", help=SPEC.format("evaluation"))
+    command.add_argument("--overlap", action="store_true", help="also where its base classes are novel in the data")
+    device(command)
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .npy file")
+
     command = stage(evaluate, "Solve the few-shot episodes with every classifier and representation.")
     packed(command)
     command.add_argument("--features", type=Path, required=True, metavar="FILE", help="of the evaluation's split")
+    command.add_argument(
+        "--copies", type=Path, metavar="FILE", help="of `mlcl copies`, where support_copies asks for it"
+    )
     command.add_argument("--evaluation", required=True, metavar="SPEC", help=SPEC.format("evaluation"))
     command.add_argument("--run", dest="run_name", required=True, metavar="DATASET/METHOD/SEED")
+    command.add_argument("--threads", type=int, default=os.cpu_count(), help="all cores by default")
     device(command)
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="a parquet file")
 

@@ -244,6 +244,8 @@ class Evaluation(Part):
     shots: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 5)
     queries: Positive = 15
     """Query images a class."""
+    support_copies: Annotated[int, Field(ge=0)] = 0
+    """Augmented copies that stand for each support image, as RFS evaluates with 5; 0: the image itself."""
     classifiers: Annotated[tuple[Classifier, ...], Field(min_length=1)] = (
         "logistic_regression",
         "nearest_centroid",

@@ -54,10 +54,11 @@ def _distinct(rng: np.random.Generator, bounds: np.ndarray, k: int) -> np.ndarra
 
     Floyd's algorithm (Bentley and Floyd 1987) on all rows at once: time and memory do not grow with the bounds.
     """
-    drawn = np.empty((len(bounds), k), np.int64)
+    drawn = np.empty((k, len(bounds)), np.int64)  # a draw a row: each step is one pass over whole rows
     for j in range(k):
         top = bounds - k + j
         candidate = (rng.random(len(bounds)) * (top + 1)).astype(np.int64)
-        taken = (drawn[:, :j] == candidate[:, None]).any(1)
-        drawn[:, j] = np.where(taken, top, candidate)
-    return np.take_along_axis(drawn, rng.random(drawn.shape).argsort(1), 1)
+        taken = (drawn[:j] == candidate).any(0)
+        drawn[j] = np.where(taken, top, candidate)
+    order = rng.random((len(bounds), k)).argsort(1)
+    return np.take_along_axis(drawn.T, order, 1)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mlcl import config, encoders, hardware
+from mlcl import augment, config, encoders, hardware, seeds
 from mlcl.data.packed import SPLITS, Packed
 from mlcl.errors import UserError
 from mlcl.files import replacing
@@ -24,13 +24,26 @@ def to_images(rows: np.ndarray, device: torch.device) -> Tensor:
     return torch.tensor(rows).to(device).permute(0, 3, 1, 2)
 
 
+def batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+    """Images [N, H, W, C] as the encoder takes them, float [n, C, H, W] in [0, 1]."""
+    for start in range(0, len(images), BATCH):
+        yield to_images(images[start : start + BATCH], device).float() / 255
+
+
+def augmented(images: np.ndarray, copies: int, flip: bool, seed: int, device: torch.device) -> Iterator[Tensor]:
+    """`copies` augmented copies of every image, image after image, in batches as those of `batches`."""
+    for start in range(0, len(images), BATCH // copies or 1):
+        generator = seeds.generator(seed, "copies", start)
+        some = to_images(images[start : start + (BATCH // copies or 1)], device).float() / 255
+        yield augment.view(some.repeat_interleave(copies, 0), "crop", flip, generator)
+
+
 @torch.inference_mode()
 def embed(
-    encoder: encoders.Encoder, images: np.ndarray, device: torch.device, precision: str
+    encoder: encoders.Encoder, images: Iterable[Tensor], device: torch.device, precision: str
 ) -> Iterator[list[Tensor]]:
-    """The representations of images [N, H, W, C], batch by batch: one float32 [n, D_l] a level, on the CPU."""
-    for start in range(0, len(images), BATCH):
-        batch = to_images(images[start : start + BATCH], device).float() / 255
+    """The representations of batches of images, batch by batch: one float32 [n, D_l] a level, on the CPU."""
+    for batch in images:
         with hardware.autocast(device, precision):
             yield [vectors.float().cpu() for vectors in encoder(batch)]
 
@@ -41,32 +54,56 @@ def extract(data: Path, model: Path, device: torch.device, out: Path, overlap: b
     Raises `UserError` where the model does not fit the data or a feature is not finite in float16; and, unless
     `overlap` is asked for, where it was trained on other data whose base classes are among these data's novel ones.
     """
-    packed = Packed(data)
-    encoder, made_by = encoders.load(model)
-    method = config.Method.model_validate(made_by["method"])
-    if len(encoder.mean) != packed.images.shape[-1]:
-        raise UserError(f"{model}: is for images of {len(encoder.mean)} channels; {data} has {packed.images.shape[-1]}")
-    if not overlap:
-        _check_overlap(packed, made_by, model)
-    torch.set_num_threads(method.training.threads)
-    encoder.to(device)
-    record = np.dtype(
-        [(f"level{level}", np.float16, (dim,)) for level, dim in zip(encoder.spec.levels, encoder.dims, strict=True)]
-    )
-    with Progress(str(out), len(packed.images), "images") as progress:
+    extractor = Extractor(data, model, device, overlap)
+    with Progress(str(out), len(extractor.packed.images), "images") as progress:
         for name in SPLITS:
-            images = packed.split(name).images
-            with replacing(out / f"{name}.npy") as (temporary,):
-                records = np.lib.format.open_memmap(temporary, "w+", record, (len(images),))
-                rows = slice(0, 0)
-                for vectors in embed(encoder, images, device, method.training.precision):
-                    rows = slice(rows.stop, rows.stop + len(vectors[0]))
-                    for level, values in zip(record.names, vectors, strict=True):
-                        records[level][rows] = values.numpy()
-                        if not np.isfinite(records[level][rows]).all():
-                            raise UserError(f"{model}: gives features beyond float16 at {level}; train it again")
-                    progress.advance(len(vectors[0]))
-                records.flush()
+            images = extractor.packed.split(name).images
+            extractor.write(batches(images, device), len(images), out / f"{name}.npy", progress)
+
+
+def extract_copies(
+    data: Path, model: Path, split: str, copies: int, seed: int, device: torch.device, out: Path, overlap: bool = False
+) -> None:
+    """Write `out` with the features of `copies` augmented copies of every image of a split, image after image.
+
+    A copy is shifted, mirrored and jittered as a training view of the style `crop`: what stands for a support image
+    in RFS' evaluation (Tian et al. 2020), which takes 5. Raises `UserError` as `extract` does.
+    """
+    extractor = Extractor(data, model, device, overlap)
+    images, flip = extractor.packed.split(split).images, extractor.packed.manifest["flip"]
+    with Progress(str(out), len(images) * copies, "copies") as progress:
+        extractor.write(augmented(images, copies, flip, seed, device), len(images) * copies, out, progress)
+
+
+class Extractor:
+    """A model that fits the data, ready to write its representations of images."""
+
+    def __init__(self, data: Path, model: Path, device: torch.device, overlap: bool):
+        self.packed, self.model, self.device = Packed(data), model, device
+        self.encoder, made_by = encoders.load(model)
+        self.training = config.Method.model_validate(made_by["method"]).training
+        channels = self.packed.images.shape[-1]
+        if len(self.encoder.mean) != channels:
+            raise UserError(f"{model}: is for images of {len(self.encoder.mean)} channels; {data} has {channels}")
+        if not overlap:
+            _check_overlap(self.packed, made_by, model)
+        torch.set_num_threads(self.training.threads)
+        self.encoder.to(device)
+        levels = zip(self.encoder.spec.levels, self.encoder.dims, strict=True)
+        self.record = np.dtype([(f"level{level}", np.float16, (dim,)) for level, dim in levels])
+
+    def write(self, images: Iterable[Tensor], count: int, out: Path, progress: Progress) -> None:
+        with replacing(out) as (temporary,):
+            records = np.lib.format.open_memmap(temporary, "w+", self.record, (count,))
+            rows = slice(0, 0)
+            for vectors in embed(self.encoder, images, self.device, self.training.precision):
+                rows = slice(rows.stop, rows.stop + len(vectors[0]))
+                for level, values in zip(self.record.names, vectors, strict=True):
+                    records[level][rows] = values.numpy()
+                    if not np.isfinite(records[level][rows]).all():
+                        raise UserError(f"{self.model}: gives features beyond float16 at {level}; train it again")
+                progress.advance(len(vectors[0]))
+            records.flush()
 
 
 def _check_overlap(packed: Packed, made_by: dict[str, Any], model: Path) -> None:
@@ -81,14 +118,25 @@ def _check_overlap(packed: Packed, made_by: dict[str, Any], model: Path) -> None
         )
 
 
-def load(path: Path) -> list[np.ndarray]:
-    """The levels' features of a split, float16 [N, D_l], first to last, memory-mapped.
+class Features(NamedTuple):
+    """The representations of a split's images."""
 
-    All levels of an image lie together on disk, so that an episode reads each of its images in one place.
-    Raises `UserError` where the file is missing or damaged.
-    """
+    vectors: np.ndarray
+    """[N, D_1 + D_2 + ...]: an image's levels lie end to end, so that an episode reads an image in one place."""
+    dims: list[int]
+    """D_l of every level, first to last."""
+
+    @property
+    def levels(self) -> list[np.ndarray]:
+        """One view [N, D_l] a level."""
+        return np.split(self.vectors, np.cumsum(self.dims)[:-1], axis=1)
+
+
+def load(path: Path) -> Features:
+    """The features of a split in float16, memory-mapped. Raises `UserError` where the file is missing or damaged."""
     try:
-        records = np.load(path, mmap_mode="r")
-        return [records[level] for level in records.dtype.names]
-    except (OSError, ValueError, TypeError) as error:
+        records = np.load(path, mmap_mode="c")  # as writable as torch asks for; the file is never written
+        dims = [records.dtype[level].shape[0] for level in records.dtype.names]
+        return Features(records.view(np.float16).reshape(len(records), sum(dims)), dims)
+    except (OSError, ValueError, TypeError, IndexError) as error:
         raise UserError(f"{path}: holds no readable features ({error}); make them with 'mlcl features'") from error

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from mlcl import augment, classifiers, config, episodes, features, hardware, seeds
+from mlcl import augment, config, episodes, features, hardware, seeds, solve
 from mlcl.data.packed import Packed
 from mlcl.encoders import Encoder, save
 from mlcl.errors import UserError
@@ -140,20 +140,17 @@ class Run:
         """Few-shot accuracy on the validation classes by nearest centroids: of the last level, and of all together."""
         spec = self.method.training.validation
         self.encoder.eval()
-        batches = features.embed(self.encoder, self.validation.images, self.device, self.method.training.precision)
-        levels = [torch.cat(vectors).numpy() for vectors in zip(*batches, strict=True)]
+        images = features.batches(self.validation.images, self.device)
+        levels = features.embed(self.encoder, images, self.device, self.method.training.precision)
+        vectors = np.concatenate([torch.cat(batch, 1).numpy() for batch in levels])
+        bank = solve.Bank(features.Features(vectors, self.encoder.dims), self.device)
         tasks = episodes.sample(
             self.validation.labels, split="val", episodes=spec.episodes, way=spec.way, shot=spec.shot,
             queries=spec.queries, seed=self.seed,
         )  # fmt: skip
-        log_probabilities = [
-            classifiers.nearest_centroid(*classifiers.gram(level, tasks, self.device), spec.way) for level in levels
-        ]
-        together = torch.stack(log_probabilities).exp().mean(0)
-        return {
-            "val_last_level": float(classifiers.accuracy(log_probabilities[-1], spec.way).mean()),
-            "val_ensemble": float(classifiers.accuracy(together, spec.way).mean()),
-        }
+        found = solve.accuracies(bank, tasks, ["nearest_centroid"])
+        representations = {"val_last_level": f"level{len(bank.dims)}", "val_ensemble": "mean_probability"}
+        return {key: found["nearest_centroid", name].mean() for key, name in representations.items()}
 
     # -- to stop and go on ------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from mlcl import config, encoders, evaluate, features
+from mlcl import config, encoders, evaluate, features, solve
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
 from mlcl.errors import UserError
@@ -39,7 +39,7 @@ def test_features_are_the_encoders_of_every_level_and_split(tiny_data, model, fo
         images = Packed(tiny_data).split(split).images
         with torch.no_grad():
             expected = encoder(torch.tensor(images).permute(0, 3, 1, 2) / 255)
-        levels = features.load(folder / f"{split}.npy")
+        levels = features.load(folder / f"{split}.npy").levels
         assert [level.shape for level in levels] == [(len(images), dim) for dim in encoder.dims]
         for ours, theirs in zip(levels, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3)
@@ -58,7 +58,7 @@ def test_accuracies_equal_a_naive_loop(tiny_data, folder, tmp_path):
 
     ours = table.set_index(["classifier", "representation", "shot", "episode"])["accuracy"]
     split = Packed(tiny_data).split("test")
-    levels = [level.astype(np.float64) for level in features.load(folder / "test.npy")]
+    levels = [level.astype(np.float64) for level in features.load(folder / "test.npy").levels]
     levels = [level / np.linalg.norm(level, axis=1, keepdims=True) for level in levels]
     joined = np.concatenate(levels, axis=1) / np.sqrt(len(levels))
     for shot in SPEC.shots:
@@ -75,11 +75,60 @@ def test_accuracies_equal_a_naive_loop(tiny_data, folder, tmp_path):
                 assert ours["logistic_regression", name, shot, e] == pytest.approx((values.argmax(1) == answers).mean())
 
 
-def test_chunks_do_not_change_the_result(tiny_data, folder, tmp_path, monkeypatch):
-    for name, size in (("one", 100), ("many", 5)):
-        monkeypatch.setattr(evaluate, "CHUNK", size)
-        evaluate.evaluate(tiny_data, folder / "test.npy", SPEC, ("tiny", "mine", 0), CPU, tmp_path / name)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "many").read_bytes()
+def test_chunks_and_threads_do_not_change_the_result(tiny_data, folder, tmp_path, monkeypatch):
+    for name, most, threads in (("one", 300, 1), ("many", 5, 1), ("threads", 5, 3)):
+        monkeypatch.setattr(solve, "MOST", most)
+        evaluate.evaluate(
+            tiny_data, folder / "test.npy", SPEC, ("tiny", "mine", 0), CPU, tmp_path / name, threads=threads
+        )
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "many").read_bytes() == (tmp_path / "threads").read_bytes()
+
+
+def test_supports_can_be_augmented_copies(tiny_data, model, folder, tmp_path):
+    spec = SPEC.model_copy(update={"support_copies": 3, "classifiers": ("logistic_regression",)})
+    copies = tmp_path / "copies.npy"
+    features.extract_copies(tiny_data, model, "test", 3, spec.seed, CPU, copies)
+    evaluate.evaluate(tiny_data, folder / "test.npy", spec, ("tiny", "mine", 0), CPU, tmp_path / "out", copies)
+    table = pd.read_parquet(tmp_path / "out")
+    ours = table[table["representation"] == "level4"].set_index(["shot", "episode"])["accuracy"]
+
+    supports, queries = (features.load(path).levels[3].astype(float) for path in (copies, folder / "test.npy"))
+    supports, queries = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (supports, queries))
+    for shot in spec.shots:
+        tasks = sample(
+            Packed(tiny_data).split("test").labels, split="test", episodes=12, way=3, shot=shot, queries=6, seed=0
+        )
+        for e in range(12):
+            x = supports.reshape(len(queries), 3, -1)[tasks.support[e]].reshape(3 * shot * 3, -1)
+            model_ = LogisticRegression(C=1, tol=1e-8, max_iter=10_000).fit(x, np.repeat(range(3), 3 * shot))
+            right = model_.predict(queries[tasks.query[e].ravel()]) == np.repeat(range(3), 6)
+            assert ours[shot, e] == pytest.approx(right.mean())
+
+
+def test_copies_are_augmented_views_image_after_image(tiny_data, model, folder, tmp_path):
+    for name in ("one", "again"):
+        features.extract_copies(tiny_data, model, "test", 3, 0, CPU, tmp_path / name)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "again").read_bytes()
+    encoder, _ = encoders.load(model)
+    images = Packed(tiny_data).split("test").images
+    with torch.no_grad():
+        expected = torch.cat([encoder(batch)[3] for batch in features.augmented(images, 3, False, 0, CPU)])
+    ours = features.load(tmp_path / "one").levels[3]
+    np.testing.assert_allclose(ours, expected, rtol=1e-2, atol=1e-3)
+    plain = features.load(folder / "test.npy").levels[3].astype(float)
+    own = np.linalg.norm(ours.reshape(len(images), 3, -1) - plain[:, None], axis=2)
+    others = np.linalg.norm(ours.reshape(len(images), 3, -1) - np.roll(plain, 70, 0)[:, None], axis=2)
+    assert own.min() > 0
+    assert np.median(own) < np.median(others)
+
+
+def test_missing_copies_are_asked_for(tiny_data, folder, tmp_path):
+    spec = SPEC.model_copy(update={"support_copies": 3})
+    arguments = (tiny_data, folder / "test.npy", spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
+    with pytest.raises(UserError, match="support_copies: 3 needs the copies' features; add --copies FILE"):
+        evaluate.evaluate(*arguments)
+    with pytest.raises(UserError, match=r"test\.npy: has 144 images, and 3 copies of the test split of .* has 432"):
+        evaluate.evaluate(*arguments, folder / "test.npy")
 
 
 def test_missing_or_damaged_features_are_named(tiny_data, folder, tmp_path):

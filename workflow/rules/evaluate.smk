@@ -7,6 +7,11 @@ rule evaluate_episodes:
     input:
         manifest=f"{PACKED}/{{dataset}}/manifest.json",
         features=f"features/{{dataset}}/{{method}}/{{seed}}/{experiment.evaluation.split}.npy",
+        copies=(
+            "features/{dataset}/{method}/{seed}/copies.npy"
+            if experiment.evaluation.support_copies
+            else []
+        ),
     output:
         "evaluations/{dataset}/{method}/{seed}.parquet",
     log:
@@ -21,9 +26,12 @@ rule evaluate_episodes:
         mem_mb=2000,
         runtime=60,
     params:
+        copies=lambda wildcards, input: (
+            f"--copies {input.copies}" if input.copies else ""
+        ),
         evaluation=experiment.evaluation.model_dump_json(),
         code=fingerprint("evaluate"),
     shell:
-        "mlcl evaluate --data $(dirname {input.manifest}) --features {input.features}"
+        "mlcl evaluate --data $(dirname {input.manifest}) --features {input.features} {params.copies}"
         " --evaluation {params.evaluation:q} --run {wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
-        " --device {resources.device} --out {output} 2>&1 | tee {log}"
+        " --threads {threads} --device {resources.device} --out {output} 2>&1 | tee {log}"

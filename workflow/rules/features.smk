@@ -32,3 +32,32 @@ rule extract_features:
     shell:
         "mlcl features --data $(dirname {input.manifest}) --model {input.model}"
         " --device {resources.device} --out $(dirname {output.test}) 2>&1 | tee {log}"
+
+
+rule extract_copies:
+    input:
+        manifest=f"{PACKED}/{{dataset}}/manifest.json",
+        model="models/{dataset}/{method}/{seed}/model.safetensors",
+    output:
+        "features/{dataset}/{method}/{seed}/copies.npy",
+    log:
+        "logs/copies/{dataset}/{method}/{seed}.log",
+    benchmark:
+        "benchmarks/copies/{dataset}/{method}/{seed}.tsv"
+    conda:
+        "../envs/python.yaml"
+    threads: training_threads
+    resources:
+        gpu=gpus,
+        device=experiment.device,
+        mem_mb=3000,
+        runtime=120,
+    params:
+        # what the copies depend on: not, say, the number of shots
+        evaluation=experiment.evaluation.model_dump_json(
+            include={"split", "support_copies", "seed"}
+        ),
+        code=fingerprint("features"),
+    shell:
+        "mlcl copies --data $(dirname {input.manifest}) --model {input.model}"
+        " --evaluation {params.evaluation:q} --device {resources.device} --out {output} 2>&1 | tee {log}"

@@ -1,0 +1,64 @@
+"""L2-regularised multinomial logistic regression for thousands of small problems at once, from inner products."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TOLERANCE = 1e-4  # of the gradient's norm, and so of the distance to the optimal weights: the curvature is at least 1
+LIMIT = 500
+
+
+def fit(gram: Tensor, way: int) -> tuple[Tensor, Tensor]:
+    """Coefficients [B, way, n] and intercepts [B, way, 1] that minimise, for each of B problems,
+
+        1/2 |W|^2 + sum over supports i of CE(W x_i + b, y_i),   W_k = sum over i of A_ki x_i,
+
+    scikit-learn's LogisticRegression(C=1). `gram` [B, n, n] holds the inner products of the supports, class after
+    class. Raises RuntimeError where 500 steps do not suffice.
+
+    Polak-Ribiere conjugate gradients on W and b with a Newton step along each direction. The gradient of W is
+    sum (A - Y + P)_ki x_i: as long as its coefficients are kept and not itself, a step costs one product with the
+    Gram matrix, and the metric is that of W. Two things make the problem easy, so that no matrix is ever factorised:
+    taking the mean over the supports out of the coefficients (the free intercept makes up for it) removes the
+    features' common part, by far the largest eigenvalue; and the gradient of b is scaled by the curvature at P = 1/way.
+    A problem that has converged stays as it is, so that its answer does not depend on the others.
+    """
+    problems, n = gram.shape[:2]
+    targets = torch.eye(way, dtype=gram.dtype, device=gram.device).repeat_interleave(n // way, 1)
+    scale = n / way  # of the intercepts in the metric
+    a = f = gram.new_zeros(problems, way, n)  # coefficients, logits
+    b = gram.new_zeros(problems, way, 1)
+    p = gram.new_full((problems, way, n), 1 / way)
+    direction = along = last = a
+    direction_b = along_b = last_b = b
+    last_square = gram.new_full((problems, 1, 1), torch.inf)  # so that the first direction is the gradient
+    for _ in range(LIMIT):
+        residual = targets - p
+        mean = residual.mean(-1, keepdim=True)
+        down, down_b = residual - mean - a, mean * way
+        effect = down @ gram  # of `down` on the logits, but for what is the same for all supports:
+        effect_b = down_b - effect.mean(-1, keepdim=True)
+        square = _dot(down, effect) + scale * _dot(down_b, down_b)
+        active = square > TOLERANCE**2
+        if not active.any():
+            return a, b
+        beta = (square - _dot(last, effect) - scale * _dot(last_b, down_b)) / last_square
+        beta = torch.where(active, beta, 0).clamp_(min=0)
+        direction, along = torch.addcmul(down, beta, direction), torch.addcmul(effect, beta, along)
+        direction_b, along_b = down_b + beta * direction_b, effect_b + beta * along_b
+        last, last_b, last_square = down, down_b, square
+        move = along + along_b
+        weighted = p * move
+        total = weighted.sum(1, keepdim=True)
+        curvature = _dot(weighted, move) - _dot(total, total) + _dot(direction, along)
+        slope = _dot(down, along) + scale * _dot(down_b, direction_b)
+        step = torch.where(active, slope / curvature, 0)
+        a, b, f = torch.addcmul(a, step, direction), torch.addcmul(b, step, along_b), torch.addcmul(f, step, move)
+        p = f.softmax(1)
+    raise RuntimeError(f"logistic regression did not converge in {LIMIT} steps")
+
+
+def _dot(x: Tensor, y: Tensor) -> Tensor:
+    """[B, 1, 1]: the inner product of each problem's matrices."""
+    return torch.linalg.vecdot(x.flatten(1), y.flatten(1))[:, None, None]
