@@ -35,8 +35,9 @@ def fit(gram: Tensor, way: int) -> tuple[Tensor, Tensor]:
     last_square = gram.new_full((problems, 1, 1), torch.inf)  # so that the first direction is the gradient
     for _ in range(LIMIT):
         residual = targets - p
-        mean = residual.mean(-1, keepdim=True)
-        down, down_b = residual - mean - a, mean * way
+        down_b = residual.mean(-1, keepdim=True) * way
+        down = residual.sub_(a)
+        down -= down.mean(-1, keepdim=True)  # last, so that rounding leaves nothing of the common part
         effect = down @ gram  # of `down` on the logits, but for what is the same for all supports:
         effect_b = down_b - effect.mean(-1, keepdim=True)
         square = _dot(down, effect) + scale * _dot(down_b, down_b)

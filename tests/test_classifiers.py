@@ -50,17 +50,19 @@ def test_logistic_regression_stops_within_its_tolerance_of_the_optimal_weights(t
 @settings(max_examples=60, deadline=None)
 @given(
     way=st.integers(2, 20), shot=st.integers(1, 8), dim=st.integers(1, 40), spread=st.floats(0, 100),
-    copies=st.integers(1, 5), seed=st.integers(0, 1000),
+    copies=st.integers(1, 5), seed=st.integers(0, 1000), dtype=st.sampled_from([torch.float32, torch.float64]),
 )  # fmt: skip
-def test_logistic_regression_reaches_a_zero_gradient_on_anything(way, shot, dim, spread, copies, seed):
+def test_logistic_regression_reaches_a_zero_gradient_on_anything(way, shot, dim, spread, copies, seed, dtype):
     """Also where supports are equal, collinear, zero, or the same in all classes."""
-    x = supports(3, way, shot, dim, spread, seed, torch.float32).repeat_interleave(copies, 1)
+    x = supports(3, way, shot, dim, spread, seed, dtype).repeat_interleave(copies, 1)
     coefficients, intercepts = logistic.fit(x @ x.mT, way)
     weights, x = (coefficients @ x).double(), x.double()
     targets = torch.eye(way, dtype=torch.float64).repeat_interleave(shot * copies, 1)
     residual = targets - (weights @ x.mT + intercepts).softmax(1)
-    assert (residual @ x - weights).norm(dim=(1, 2)).max() < 1e-3
-    assert residual.sum(-1).abs().max() < 1e-3
+    # In float32 the gradient itself is rounded: by most where a hundred supports are equal.
+    tolerance = 1e-3 if dtype == torch.float64 else 2e-2
+    assert (residual @ x - weights).norm(dim=(1, 2)).max() < tolerance
+    assert residual.sum(-1).abs().max() < tolerance
 
 
 def test_problems_do_not_depend_on_each_other():
