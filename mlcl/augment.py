@@ -83,11 +83,12 @@ def _jitter(images: Tensor, uniform: _Uniform, jittered: Tensor, hue: float, gre
         matrix = brightness[:, None, None]
     matrix, contrast = matrix.to(images.device), contrast.to(images.device)[:, None, None]
     luma = torch.tensor(LUMA if channels == 3 else (1.0,), device=images.device)
-    # Contrast scales about the mean grey of the (brightened) image, then values are clipped once.
+    # Contrast scales about the mean grey of the (brightened) image, which follows from the image's mean colour.
     flat = images.flatten(2)
-    coloured = matrix @ flat
-    mean = torch.einsum("c,ncp->n", luma, coloured)[:, None, None] / flat.shape[-1]
-    return torch.add(mean * (1 - contrast), coloured * contrast).clamp_(0, 1).view_as(images)
+    offset = torch.einsum("c,ncd,nd->n", luma, matrix, flat.mean(2))[:, None, None] * (1 - contrast)
+    matrix = matrix * contrast
+    coloured = torch.baddbmm(offset, matrix, flat) if channels == 3 else torch.addcmul(offset, matrix, flat)
+    return coloured.clamp_(0, 1).view_as(images)
 
 
 def _colour_matrix(saturation: Tensor, turn: Tensor) -> Tensor:

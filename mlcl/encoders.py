@@ -41,7 +41,7 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """float [N, C, H, W] in [0, 1] -> one representation [N, D_l] a level."""
-        return [F.adaptive_avg_pool2d(m, self.spec.pool).flatten(1) for m in self.maps(images)]
+        return [F.adaptive_avg_pool2d(m, self.spec.pool).permute(0, 2, 3, 1).flatten(1) for m in self.maps(images)]
 
     @property
     def dims(self) -> list[int]:

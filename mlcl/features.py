@@ -87,6 +87,7 @@ class Extractor:
             raise UserError(f"{model}: is for images of {len(self.encoder.mean)} channels; {data} has {channels}")
         if not overlap:
             _check_overlap(self.packed, made_by, model)
+        hardware.keep_memory()
         torch.set_num_threads(self.training.threads)
         self.encoder.to(device)
         levels = zip(self.encoder.spec.levels, self.encoder.dims, strict=True)

@@ -30,7 +30,6 @@ from mlcl.files import clear_unfinished, replacing
 from mlcl.fingerprint import fingerprint
 from mlcl.objectives import Objective
 from mlcl.progress import Progress
-from mlcl.vision import make_grid
 
 SAVE_SECONDS = 60.0
 LOG_STEPS = 20
@@ -73,6 +72,7 @@ class Run:
             lr=spec.learning_rate,
             momentum=spec.momentum,
             weight_decay=spec.weight_decay,
+            fused=True,
         )
         self.step = 0
         self.sums: dict[str, Tensor] = {}  # of the losses in this epoch, float64
@@ -177,6 +177,7 @@ def train(data: Path, method: config.Method, seed: int, device: torch.device, ou
     `scratch` holds what is of use only while training: the state from which a killed run continues, and TensorBoard's
     events. Raises `UserError` for bad input and where the loss stops being finite.
     """
+    hardware.keep_memory()
     torch.set_num_threads(method.training.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # a seventh of a step, and nothing here reads any
@@ -199,7 +200,7 @@ def train(data: Path, method: config.Method, seed: int, device: torch.device, ou
     writer = SummaryWriter(scratch, purge_step=run.step)
     if run.step == 0:
         for i, views in enumerate(run.batch()[0].chunk(2), start=1):
-            writer.add_image(f"view {i}", make_grid(views[:64].cpu()), 0)
+            writer.add_images(f"view {i}", views[:64].cpu(), 0)
     saved, size = time.monotonic(), method.training.batch_size
     with Progress("/".join(scratch.parts[-3:]), run.steps * size, "images", done=run.step * size) as progress:
         while run.step < run.steps:

@@ -32,6 +32,5 @@ except RuntimeError as error:
     torchvision = _import_torchvision()
 
 from torchvision.ops import DropBlock2d  # noqa: E402
-from torchvision.utils import make_grid  # noqa: E402
 
-__all__ = ["DropBlock2d", "make_grid"]
+__all__ = ["DropBlock2d"]
