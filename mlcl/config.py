@@ -166,8 +166,9 @@ class Schedule(Part):
     """The learning rate as a function of the training's progress."""
 
     name: Literal["cosine", "step"] = "cosine"
-    warmup: Fraction = 0.0
-    """Share of the training over which the learning rate rises linearly from zero."""
+    warmup: Fraction = 0.1
+    """Share of the training over which the learning rate rises linearly from zero. Without it, contrastive losses at
+    several levels can kill a level's projection head in the first steps, for good."""
     milestones: tuple[Fraction, ...] = (0.6, 0.8)
     """`step` only: shares of the training after which the learning rate is multiplied by `decay`."""
     decay: Fraction = 0.1

@@ -214,6 +214,8 @@ def train(data: Path, method: config.Method, seed: int, device: torch.device, ou
                 for key in [key for key in row if key.startswith("val_")]:
                     writer.add_scalar(f"accuracy/{key}", row[key], run.step)
                 progress.say(describe(row, method.training.epochs))
+                for level in collapsed(row, method):
+                    progress.say(f"level {level}: its projections are all the same; raise training.schedule.warmup")
             if epoch_ends or time.monotonic() - saved > SAVE_SECONDS:
                 with replacing(state_file) as (temporary,):
                     torch.save(run.state(), temporary)
@@ -255,6 +257,12 @@ def describe(row: dict[str, float], epochs: int) -> str:
     if "val_ensemble" in row:
         text += f" val {row['val_last_level']:.1%} (last level) {row['val_ensemble']:.1%} (ensemble)"
     return text
+
+
+def collapsed(row: dict[str, float], method: config.Method) -> list[int]:
+    """The levels whose contrastive loss stayed, over an epoch, at the log(2N - 1) of projections that are all equal."""
+    uninformed = math.log(2 * method.training.batch_size - 1)
+    return [level for level in method.objective.levels if abs(row[f"level{level}"] - uninformed) < 0.02]
 
 
 def _on_gpu(images: np.ndarray, device: torch.device) -> Tensor | None:

@@ -16,7 +16,7 @@ import torch
 from mlcl import config, encoders, hardware
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
-from mlcl.train import Run, learning_rate, train
+from mlcl.train import Run, collapsed, learning_rate, train
 
 CPU = torch.device("cpu")
 
@@ -160,6 +160,16 @@ def test_learning_rate_schedules():
     assert learning_rate(cosine, 0.1) == pytest.approx(2)
     assert learning_rate(cosine, 0.55) == pytest.approx(1)
     assert learning_rate(cosine, 1.0) == pytest.approx(0)
-    step = config.Training(learning_rate=2, schedule={"name": "step", "milestones": [0.6, 0.8]})
+    step = config.Training(learning_rate=2, schedule={"name": "step", "warmup": 0, "milestones": [0.6, 0.8]})
     assert [learning_rate(step, p) for p in (0, 0.59, 0.6, 0.8)] == pytest.approx([2, 2, 0.2, 0.02])
-    assert math.isclose(learning_rate(config.Training(learning_rate=2), 0.0), 2)
+    at_once = config.Training(learning_rate=2, schedule={"warmup": 0})
+    assert math.isclose(learning_rate(at_once, 0.0), 2)
+
+
+def test_a_level_whose_projections_are_all_the_same_is_reported(tiny_data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mlcl.encoders.Encoder.forward", lambda self, x: [x.new_ones(len(x), d) for d in self.dims])
+    monkeypatch.setattr("torch.Tensor.backward", lambda self: None)
+    spec = method(epochs=1)
+    run(tiny_data, tmp_path, spec)
+    assert "level 2: its projections are all the same; raise training.schedule.warmup" in capsys.readouterr().err
+    assert collapsed({"level2": math.log(31), "level4": 1.0}, spec) == [2]
