@@ -1,5 +1,5 @@
 # make results: the tables of the default experiment from nothing, or make results CONFIG=config/quick.yaml of another.
-# make test: the tests. Both set up what is missing.
+# make test: the tests. make bench: the benchmarks. All set up what is missing.
 
 PYTHON ?= python3
 CONFIG ?= config/config.yaml
@@ -11,6 +11,11 @@ results: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest
+
+# The benchmarks, and the peers that they compare with.
+bench: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m benchmarks
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -31,4 +36,4 @@ lock:
 	printf 'torch==2.13.0\ntorchvision==0.28.0\n' | $(BIN)/uv pip compile pyproject.toml --all-extras --universal \
 	    --python-version 3.11 --no-emit-index-url --no-annotate --no-header --constraint - --output-file constraints.txt
 
-.PHONY: results test lint lock
+.PHONY: results test bench lint lock

@@ -25,13 +25,36 @@ def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """
     with torch.autocast(z.device.type, enabled=False):
         z = z.to(torch.promote_types(z.dtype, torch.float32))
-        similarity = z @ z.T / temperature
-        self_pair = torch.eye(len(z), dtype=torch.bool, device=z.device)
-        positive = (labels[:, None] == labels[None, :]) & ~self_pair
-        log_total = similarity.masked_fill(self_pair, -torch.inf).logsumexp(1)
-        count = positive.sum(1)
-        mean_positive = (similarity * positive).sum(1) / count.clamp(min=1)
-        return torch.where(count > 0, log_total - mean_positive, 0).mean()
+        _, group, size = labels.unique(return_inverse=True, return_counts=True)
+        positives = size[group] - 1
+        # The mean of z_i.z_p over P(i) follows from the sum of its label's rows: no M x M mask is needed.
+        sums = z.new_zeros(len(size), z.shape[1]).index_add(0, group, z)
+        mean_positive = (z * (sums[group] - z)).sum(1) / positives.clamp(min=1) / temperature
+        return torch.where(positives > 0, LogTotal.apply(z, temperature) - mean_positive, 0).mean()
+
+
+class LogTotal(torch.autograd.Function):
+    """z [M, D] -> [M]: log sum over a != i of exp(z_i.z_a / T).
+
+    The exponentials are all that the gradient needs: a single M x M matrix is made, in place, and kept.
+    """
+
+    @staticmethod
+    def forward(ctx, z: Tensor, temperature: float) -> Tensor:
+        exponentials = (z @ z.T).fill_diagonal_(-torch.inf)
+        highest = exponentials.amax(1, keepdim=True)
+        exponentials.sub_(highest).div_(temperature).exp_()
+        total = exponentials.sum(1)
+        ctx.save_for_backward(z, exponentials, total)
+        ctx.temperature = temperature
+        return highest[:, 0] / temperature + total.log()
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        # z_i.z_a is there for anchor i and for anchor a.
+        z, exponentials, total = ctx.saved_tensors
+        weight = (gradient / total / ctx.temperature)[:, None]
+        return torch.addmm(weight * (exponentials @ z), exponentials.T, weight * z), None
 
 
 class ProjectionHead(nn.Sequential):
