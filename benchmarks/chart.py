@@ -10,6 +10,12 @@ import pandas as pd
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
+# What tells the cases of a table apart, and what follows its value in the picture.
+NAMED = {
+    "classifier": "", "encoder": "", "size": "", "shots": "shot", "images": "images", "levels": "levels",
+    "batch": "a batch", "threads": "threads", "peer": "",
+}  # fmt: skip
+
 
 def main(out: Path) -> None:
     cases = []
@@ -17,9 +23,7 @@ def main(out: Path) -> None:
         if not (out / f"{name}.csv").exists():
             continue
         for row in pd.read_csv(out / f"{name}.csv").to_dict("records"):
-            what = [
-                str(row[key]) for key in row if key not in ("ratio", "target") and not key.endswith(("ms", "/s", "MB"))
-            ]
+            what = [f"{row[key]} {unit}".strip() for key, unit in NAMED.items() if key in row]
             cases.append((", ".join(what), row["ratio"], row.get("target")))
     figure, axes = plt.subplots(figsize=(9, 0.28 * len(cases) + 1.2), layout="constrained")
     axes.barh(range(len(cases)), [ratio for _, ratio, _ in cases], color="#0072b2", height=0.7)

@@ -218,13 +218,6 @@ class Laps:
         return {part: median(values[1:]) for part, values in self.seconds.items()}
 
 
-def gather(run: Run, rows: Tensor) -> Tensor:
-    """The images [N, C, H, W] as `Run.batch` takes them from the packed data."""
-    if run.resident is None:
-        return features.to_images(run.base.images[rows.numpy()], run.device)
-    return run.resident[rows.to(run.device)].permute(0, 3, 1, 2)
-
-
 def step_in_parts(run: Run, laps: Laps, seed: int) -> None:
     """What `Run.advance` does, with the time of each part."""
     spec = run.method.training
@@ -232,7 +225,7 @@ def step_in_parts(run: Run, laps: Laps, seed: int) -> None:
     rows = torch.randperm(len(run.labels), generator=generator)[: spec.batch_size]
     run.encoder.train()
     laps.start()
-    images, labels = gather(run, rows), run.labels[rows.to(run.device)]
+    images, labels = run.images(rows), run.labels[rows.to(run.device)]
     laps.end("data")
     views = augment.two_views(images, spec.augmentation, run.flip, generator)
     laps.end("augmentation")

@@ -56,6 +56,13 @@ def show(given: argparse.Namespace) -> None:
     print(out / "sheet.png", out / "classes.png", sep="\n")
 
 
+def status(given: argparse.Namespace) -> None:
+    from mlcl import config
+    from mlcl.status import status
+
+    print(status(config.Experiment.load(given.config), Path()))
+
+
 def _dataset(text: str):
     """The spec that `text` gives: a source by its name with its defaults, JSON, or FILE:KEY; and a name for it."""
     from mlcl import config
@@ -200,4 +207,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--experiment", required=True, metavar="SPEC", help="JSON, or a config file")
     command.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    command = stage(status, "Say what of an experiment is done, running, stopped or waiting.")
+    command.add_argument("config", nargs="?", type=Path, default=Path("config", "config.yaml"), metavar="CONFIG")
     return top

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mlcl import config
@@ -50,6 +51,7 @@ class LogTotal(torch.autograd.Function):
         return highest[:, 0] / temperature + total.log()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         # z_i.z_a is there for anchor i and for anchor a.
         z, exponentials, total = ctx.saved_tensors

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -23,6 +24,17 @@ MOST = 300  # episodes in a chunk, so that threads find something to share
 STRIP = 32
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Products as small as an episode's take longer when several threads share one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Bank:
     """A split's features on a device, unit vectors at every level once their `scale` is applied."""
 
@@ -30,10 +42,11 @@ class Bank:
         """Where an image has several `copies`, they lie one after the other."""
         self.vectors = torch.from_numpy(features.vectors).to(device)
         self.dims, self.copies = features.dims, copies
-        lengths = [
-            torch.stack([level.norm(dim=1) for level in self.levels(block.float())])
-            for block in self.vectors.split(1024)
-        ]
+        with one_thread():
+            lengths = [
+                torch.stack([level.norm(dim=1) for level in self.levels(block.float())])
+                for block in self.vectors.split(1024)
+            ]
         self.scale = 1 / torch.cat(lengths, 1).clamp(min=1e-12)  # [levels, N]
 
     def rows(self, images: np.ndarray) -> Tensor:
@@ -72,8 +85,8 @@ def accuracies(
     """(classifier, representation) -> accuracies [E], for each of the classifiers `names`, level and ensemble.
 
     The episodes are met chunk by chunk, so that memory stays constant however many there are, and `threads` chunks at
-    a time, each on one thread: products as small as these take longer when several threads share one. The chunks, and
-    so the result, do not depend on the number of threads. `advance` is told of every chunk done.
+    a time, each on one thread. The chunks, and so the result, do not depend on the number of threads. `advance` is told
+    of every chunk done.
     """
     (count, way, shot), queries = episodes.support.shape, episodes.query.shape[2]
     supports, levels = way * shot * (support or bank).copies, len(bank.dims)
@@ -87,16 +100,12 @@ def accuracies(
             for name, representation, scores in solve(bank, some, names, support)
         }
 
-    before, starts, chunks = torch.get_num_threads(), range(0, count, size), []
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            # A thread of one's own would start with empty memory: not for one.
-            for start, chunk in zip(starts, (pool.map if threads > 1 else map)(meet, starts), strict=True):
-                chunks.append(chunk)
-                advance(min(size, count - start))
-    finally:
-        torch.set_num_threads(before)
+    starts, chunks = range(0, count, size), []
+    with one_thread(), ThreadPoolExecutor(threads) as pool:
+        # A thread of one's own would start with empty memory: not for one.
+        for start, chunk in zip(starts, (pool.map if threads > 1 else map)(meet, starts), strict=True):
+            chunks.append(chunk)
+            advance(min(size, count - start))
     return {key: torch.cat([chunk[key] for chunk in chunks]).numpy() for key in chunks[0]}
 
 

@@ -7,6 +7,7 @@ are laid out. The bytes depend on the config, the evaluations and their paths al
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -42,7 +43,8 @@ Sources = dict[tuple[str, str], str]
 
 
 def write(experiment: Experiment, evaluations: Sequence[Path], out: Path) -> None:
-    """Write `out`/tables/{comparison,ablation,differences}.{md,csv,tex} and `out`/figures/levels.{svg,png}.
+    """Write `out`/tables/{comparison,ablation,differences}.{md,csv,tex}, `out`/figures/levels.{svg,png} and, for tools
+    that compare runs, `out`/tables/metrics.json.
 
     Either all of them are replaced or none. Raises `UserError` as `results.read` does.
     """
@@ -62,6 +64,7 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path) -> Non
         contents[stem.with_suffix(".md")] = "\n".join(map(markdown, tables)).encode()
         contents[stem.with_suffix(".tex")] = "\n\\bigskip\n\n".join(map(latex, tables)).encode()
         contents[stem.with_suffix(".csv")] = _csv(frame).encode()
+    contents[out / "tables" / "metrics.json"] = _metrics(experiment, summary).encode()
     for form, drawn in figures.levels(_first_classifier(experiment, summary)).items():
         contents[out / "figures" / f"levels.{form}"] = drawn
     with replacing(*contents) as temporaries:
@@ -71,6 +74,19 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path) -> Non
 
 def _csv(frame: pd.DataFrame) -> str:
     return frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+
+
+def _metrics(experiment: Experiment, summary: pd.DataFrame) -> str:
+    """The comparison's accuracies of ours by data set, method, representation and shot."""
+    tree: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    frame = _first_classifier(experiment, summary)
+    for name, method in experiment.methods.items():
+        for role, representation in _roles(method).items():
+            rows = frame[(frame["method"] == name) & (frame["representation"] == representation)]
+            for row in rows.itertuples():
+                shots = tree.setdefault(row.dataset, {}).setdefault(name, {}).setdefault(role, {})
+                shots[f"{row.shot}-shot"] = round(row.mean, 4)
+    return json.dumps(tree, indent=2) + "\n"
 
 
 def _named(experiment: Experiment, summary: pd.DataFrame, sources: Sources) -> pd.DataFrame:

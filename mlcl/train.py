@@ -88,13 +88,15 @@ class Run:
         rows = order(len(self.labels), self.seed, epoch)[place * self.method.training.batch_size :][
             : self.method.training.batch_size
         ]
-        if self.resident is None:
-            images = features.to_images(self.base.images[rows.numpy()], self.device)
-        else:
-            images = self.resident[rows.to(self.device)].permute(0, 3, 1, 2)
         generator = seeds.generator(self.seed, "views", self.step)
-        views = augment.two_views(images, self.method.training.augmentation, self.flip, generator)
+        views = augment.two_views(self.images(rows), self.method.training.augmentation, self.flip, generator)
         return views, self.labels[rows.to(self.device)]
+
+    def images(self, rows: Tensor) -> Tensor:
+        """The base images `rows` [N], uint8 [N, C, H, W] on the device."""
+        if self.resident is None:
+            return features.to_images(self.base.images[rows.numpy()], self.device)
+        return self.resident[rows.to(self.device)].permute(0, 3, 1, 2)
 
     def advance(self) -> dict[str, Tensor]:
         """One step of SGD; the parts of its loss."""

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from mlcl.config import Experiment
 from mlcl.data.sources import MODULES
@@ -44,8 +45,8 @@ def training_threads(wildcards):
 
 
 def gpus(wildcards):
-    """One where a job will find a GPU, so that no two share it; none elsewhere, so that jobs run abreast on the CPU."""
-    return int(experiment.device != "cpu" and has_gpu())
+    """One where a job will use a GPU, so that no two share it; none elsewhere, so that jobs run abreast on the CPU."""
+    return int(experiment.device == "cuda" or experiment.device == "auto" and has_gpu())
 
 
 def check_packed(name, spec):
@@ -87,3 +88,11 @@ def check_packed(name, spec):
 
 for name, spec in experiment.datasets.items():
     check_packed(name, spec)
+
+# After a checkout without `dvc pull`: what is there would be taken for up to date, whatever made it.
+results = Path(workflow.basedir, "results", experiment.name)
+if (results / "evaluations").exists() and not any(results.glob(".snakemake/metadata/*")):
+    logger.warning(
+        f"{results}: holds results, but not Snakemake's records of what made them, so that changes of config or code "
+        "go unnoticed; run 'dvc pull', or delete the folder to make everything anew"
+    )

@@ -5,6 +5,7 @@ rule tables:
             table=["comparison", "ablation", "differences"],
             format=["md", "csv", "tex"],
         ),
+        "tables/metrics.json",
         expand("figures/levels.{format}", format=["svg", "png"]),
 
 

@@ -1,0 +1,52 @@
+"""`mlcl status` from the files of an experiment."""
+
+import os
+import time
+
+from mlcl import config
+from mlcl.status import status
+
+EXPERIMENT = config.Experiment.parse(
+    {
+        "name": "e", "datasets": {"d": {"source": "glyphs"}},
+        "methods": {name: {"objective": {"cross_entropy": 1}} for name in ("one", "two")},
+    },
+    "test",
+)  # fmt: skip
+
+
+def write(file, text=""):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+def lines(tmp_path):
+    *jobs, last = status(EXPERIMENT, tmp_path).splitlines()
+    return {job.split("  ")[0]: job.split("  ", 1)[1].strip() for job in jobs}, last
+
+
+def test_before_anything_ran(tmp_path):
+    jobs, last = lines(tmp_path)
+    assert jobs["data d"] == "ready to run"
+    assert jobs["train d/one/0"] == "waits for data d"
+    assert jobs["tables"] == "waits for evaluate d/one/0 and 1 more"
+    assert last == "0 of 8 done"
+
+
+def test_done_running_stopped_and_waiting(tmp_path):
+    results = tmp_path / "results" / "e"
+    write(tmp_path / "data/packed/d/manifest.json")
+    write(results / "models/d/one/0/model.safetensors")
+    write(
+        results / "logs/train/d/two/0.log",
+        "d/two/0 38% 329 images/s, 01:26 left\nd/two/0 50% 330 images/s, 01:10 left\n",
+    )
+    jobs, last = lines(tmp_path)
+    assert jobs["data d"] == jobs["train d/one/0"] == "done"
+    assert jobs["features d/one/0"] == "ready to run"
+    assert jobs["train d/two/0"] == "running  d/two/0 50% 330 images/s, 01:10 left"
+    assert jobs["evaluate d/two/0"] == "waits for features d/two/0"
+    assert last == "2 of 8 done"
+    long_ago = time.time() - 1000
+    os.utime(results / "logs/train/d/two/0.log", (long_ago, long_ago))
+    assert lines(tmp_path)[0]["train d/two/0"].startswith("stopped  d/two/0 50%")
