@@ -12,6 +12,10 @@ results: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest
 
+# And the slow ones: DVC beside Snakemake, and Slurm where one answers (tests/slurm.sh start).
+test-all: test
+	$(BIN)/python -m pytest -m "dvc or slurm"
+
 # The benchmarks, and the peers that they compare with.
 bench: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
@@ -36,4 +40,4 @@ lock:
 	printf 'torch==2.13.0\ntorchvision==0.28.0\n' | $(BIN)/uv pip compile pyproject.toml --all-extras --universal \
 	    --python-version 3.11 --no-emit-index-url --no-annotate --no-header --constraint - --output-file constraints.txt
 
-.PHONY: results test bench lint lock
+.PHONY: results test test-all bench lint lock

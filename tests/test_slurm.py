@@ -36,17 +36,21 @@ def test_a_cancelled_job_is_submitted_again_and_ends_as_if_nothing_had_been(tmp_
         cwd=remote.folder, env=remote.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     ) as workflow:  # fmt: skip
         wait_for(lambda: list(remote.folder.glob("results/glyphs/training/*/*/*/state-*.pt")), workflow)
-        jobs = subprocess.run(["squeue", "-h", "-o", "%i %b %m"], capture_output=True, text=True, check=True).stdout
-        [(job, gpus, memory)] = [line.split() for line in jobs.splitlines()]
-        assert "gpu:1" in gpus
-        assert memory == "3000M"
-        subprocess.run(["scancel", job], check=True)
+        job = slurm("squeue", "-h", "-o", "%i").strip()
+        asked = slurm("scontrol", "show", "job", job)
+        assert "TresPerJob=gres:gpu:1" in asked
+        assert "MinMemoryNode=3000M" in asked
+        slurm("scancel", job)
         output = workflow.communicate(timeout=300)[0]
         assert workflow.returncode == 0, output
     log = (remote.folder / "results/glyphs/logs/train/glyphs/multi_level/0.log").read_text()
     assert "continuing from step" in log
     assert remote.contents(*MADE) == local.contents(*MADE)
     assert remote.jobs("snakemake") == {}
+
+
+def slurm(*command):
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def wait_for(condition, process, seconds=120):

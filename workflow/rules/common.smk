@@ -91,7 +91,9 @@ for name, spec in experiment.datasets.items():
 
 # After a checkout without `dvc pull`: what is there would be taken for up to date, whatever made it.
 results = Path(workflow.basedir, "results", experiment.name)
-if (results / "evaluations").exists() and not any(results.glob(".snakemake/metadata/*")):
+if (results / "evaluations").exists() and not any(
+    results.glob(".snakemake/metadata/*")
+):
     logger.warning(
         f"{results}: holds results, but not Snakemake's records of what made them, so that changes of config or code "
         "go unnoticed; run 'dvc pull', or delete the folder to make everything anew"
