@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -210,9 +211,22 @@ def test_the_same_bytes_whatever_the_order_of_the_files(written, tmp_path):
     out, _ = written
     experiment, paths = evaluate(CONFIG, tmp_path)
     tables.write(experiment, paths[::-1], tmp_path)
-    for name in TABLES + FIGURES:
+    files = [*TABLES, *FIGURES, "tables/metrics.json"]
+    for name in files:
         assert (tmp_path / name).read_bytes() == (out / name).read_bytes(), name
-    assert sorted(str(path.relative_to(out)) for path in out.glob("[tf]*/*")) == sorted(TABLES + FIGURES)
+    assert sorted(str(path.relative_to(out)) for path in out.glob("[tf]*/*")) == sorted(files)
+
+
+def test_the_metrics_are_the_comparisons(written):
+    out, _ = written
+    metrics = json.loads((out / "tables" / "metrics.json").read_text())
+    titles = {method.title or name: name for name, method in Experiment.parse(CONFIG, "test").methods.items()}
+    rows = [row for row in read_csv(out, "comparison") if row["kind"] == "ours"]
+    assert rows
+    for row in rows:
+        found = metrics[row["dataset"]][titles[row["method"]]][row["representation"]][f"{row['shot']}-shot"]
+        assert found == pytest.approx(float(row["accuracy"]), abs=1e-4)
+    assert sum(len(shots) for d in metrics.values() for m in d.values() for shots in m.values()) == len(rows)
 
 
 def test_published_results_stand_before_ours_with_their_sources(tmp_path):
