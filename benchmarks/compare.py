@@ -18,17 +18,17 @@ import torch
 RUNS = 5
 
 
-def alternate(contenders: dict[str, Callable[[], object]], runs: int = RUNS, warm_up: bool = True) -> dict[str, float]:
-    """Median seconds of each contender, over `runs` rounds in which each runs once, in turn."""
+def alternate(contenders: dict[str, Callable[[], object]], runs: int = RUNS) -> dict[str, float]:
+    """Median seconds of each contender, over `runs` rounds in which each runs once, in turn, after one to warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for round_ in range(runs + warm_up):
+    for round_ in range(runs + 1):
         for name, run in contenders.items():
             gc.collect()
             start = time.perf_counter()
             run()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
-            if round_ >= warm_up:
+            if round_ > 0:
                 seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
@@ -82,7 +82,7 @@ def write(out: Path, name: str, about: str, rows: list[dict[str, object]]) -> No
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    lines = [about, "", f"{machine()}", "", _row(columns), _row("---" for _ in columns)]
+    lines = [about, "", machine(), "", _row(columns), _row("---" for _ in columns)]
     lines += [_row(row.values()) for row in rows]
     (out / f"{name}.md").write_text("\n".join(lines) + "\n")
     print((out / f"{name}.md").read_text(), flush=True)

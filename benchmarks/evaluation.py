@@ -35,7 +35,6 @@ CLASSES, IMAGES, WAY, QUERIES, EPISODES, COPIES = 20, 600, 5, 15, 600, 5
 LABELS = np.repeat(np.arange(CLASSES), IMAGES)
 ANSWERS = np.repeat(range(WAY), QUERIES)
 LEVELS = (64, 160, 320, 640)  # of a ResNet-12
-ALL = ["logistic_regression", "nearest_centroid", "cosine_centroid"]
 CORES = os.cpu_count() or 1
 
 
@@ -64,20 +63,18 @@ def make(folder: Path) -> None:
         np.save(folder / f"{name}.npy", records)
 
 
-def tasks(shot: int, episodes: int = EPISODES, way: int = WAY) -> Episodes:
-    return sample(LABELS, split="test", episodes=episodes, way=way, shot=shot, queries=QUERIES, seed=0)
+def tasks(shot: int) -> Episodes:
+    return sample(LABELS, split="test", episodes=EPISODES, way=WAY, shot=shot, queries=QUERIES, seed=0)
 
 
 # -- ours ----------------------------------------------------------------------------------------------------
 
 
-def ours(
-    folder: Path, classifiers: list[str], shot: int, threads: int = 1, name: str = "last", copies: int = 1, **shape: int
-) -> tuple[float, float]:
+def ours(folder: Path, classifiers: list[str], shot: int, threads: int = 1, copies: int = 1) -> tuple[float, float]:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bank = solve.Bank(features.load(folder / f"{name}.npy"), device)
+    bank = solve.Bank(features.load(folder / "last.npy"), device)
     support = solve.Bank(features.load(folder / "copies.npy"), device, copies) if copies > 1 else None
-    found = solve.accuracies(bank, tasks(shot, **shape), classifiers, support, threads)
+    found = solve.accuracies(bank, tasks(shot), classifiers, support, threads)
     return interval(next(iter(found.values())))
 
 

@@ -28,17 +28,17 @@ def to_images(rows: np.ndarray, device: torch.device) -> Tensor:
     return images.permute(0, 3, 1, 2)
 
 
-def batches(images: np.ndarray, device: torch.device) -> Iterator[Tensor]:
+def batches(images: np.ndarray, device: torch.device, size: int = BATCH) -> Iterator[Tensor]:
     """Images [N, H, W, C] as the encoder takes them, float [n, C, H, W] in [0, 1]."""
-    for start in range(0, len(images), BATCH):
-        yield to_images(images[start : start + BATCH], device).float() / 255
+    for start in range(0, len(images), size):
+        yield to_images(images[start : start + size], device).float() / 255
 
 
 def augmented(images: np.ndarray, copies: int, flip: bool, seed: int, device: torch.device) -> Iterator[Tensor]:
-    """`copies` augmented copies of every image, image after image, in batches as those of `batches`."""
-    for start in range(0, len(images), BATCH // copies or 1):
-        generator = seeds.generator(seed, "copies", start)
-        some = to_images(images[start : start + (BATCH // copies or 1)], device).float() / 255
+    """`copies` augmented copies of every image, image after image, in batches about as large as those of `batches`."""
+    size = max(1, BATCH // copies)
+    for place, some in enumerate(batches(images, device, size)):
+        generator = seeds.generator(seed, "copies", place * size)
         yield augment.view(some.repeat_interleave(copies, 0), "crop", flip, generator)
 
 

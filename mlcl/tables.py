@@ -79,13 +79,9 @@ def _csv(frame: pd.DataFrame) -> str:
 def _metrics(experiment: Experiment, summary: pd.DataFrame) -> str:
     """The comparison's accuracies of ours by data set, method, representation and shot."""
     tree: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
-    frame = _first_classifier(experiment, summary)
-    for name, method in experiment.methods.items():
-        for role, representation in _roles(method).items():
-            rows = frame[(frame["method"] == name) & (frame["representation"] == representation)]
-            for row in rows.itertuples():
-                shots = tree.setdefault(row.dataset, {}).setdefault(name, {}).setdefault(role, {})
-                shots[f"{row.shot}-shot"] = round(row.mean, 4)
+    for row in _compared(experiment, summary).itertuples():
+        shots = tree.setdefault(row.dataset, {}).setdefault(row.method, {}).setdefault(row.representation, {})
+        shots[f"{row.shot}-shot"] = round(row.mean, 4)
     return json.dumps(tree, indent=2) + "\n"
 
 
@@ -169,14 +165,19 @@ def _published(experiment: Experiment) -> pd.DataFrame:
 
 
 def _ours(experiment: Experiment, summary: pd.DataFrame) -> pd.DataFrame:
+    compared = _compared(experiment, summary)
+    ours = compared.assign(kind="ours", method=compared["title"], venue_year="")
+    return ours.rename(columns={"mean": "accuracy", "evaluations": "source"})[COMPARISON]
+
+
+def _compared(experiment: Experiment, summary: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `summary` that stand side by side, method by method, each representation named by its role."""
     first = _first_classifier(experiment, summary)
-    rows = [
+    return pd.concat(
         first[(first["method"] == name) & (first["representation"] == key)].assign(representation=role)
         for name, method in experiment.methods.items()
         for role, key in _roles(method).items()
-    ]
-    ours = pd.concat(rows).assign(kind="ours", method=lambda frame: frame["title"], venue_year="")
-    return ours.rename(columns={"mean": "accuracy", "evaluations": "source"})[COMPARISON]
+    )
 
 
 def _ablation(experiment: Experiment, summary: pd.DataFrame) -> tuple[pd.DataFrame, list[Table]]:

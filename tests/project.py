@@ -13,6 +13,12 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 
 
+def job_counts(output):
+    """How many jobs of each rule Snakemake's output speaks of."""
+    counts = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
+    return {rule: int(count) for rule, count in counts.items() if rule not in ("all", "total")}
+
+
 class Repository:
     def __init__(self, folder):
         self.folder = folder
@@ -42,16 +48,14 @@ class Repository:
             **{f"GIT_{who}_{what}": "a@b" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
         }  # fmt: skip
 
-    def run(self, *command, check=True):
+    def run(self, *command):
         done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
-        assert done.returncode == 0 or not check, f"{command}\n{done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr
 
     def jobs(self, *command):
         """How many jobs of each rule the command ran."""
-        output = self.run(*command)
-        counts = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
-        return {rule: int(count) for rule, count in counts.items() if rule not in ("all", "total")}
+        return job_counts(self.run(*command))
 
     def commit(self, message):
         self.run("git", "add", "-A")
@@ -60,8 +64,8 @@ class Repository:
     def clean(self):
         return self.run("dvc", "status").strip() == "Data and pipelines are up to date."
 
-    def change(self, key, value, path="config/config.yaml"):
-        file = self.folder / path
+    def change(self, key, value):
+        file = self.folder / "config" / "config.yaml"
         config = yaml.safe_load(file.read_text())
         *parents, last = key.split(".")
         part = config

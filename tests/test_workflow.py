@@ -1,18 +1,16 @@
 """The workflow end to end, in a copy of its files, on a tiny config."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from project import BIN, ROOT, job_counts
 
-ROOT = Path(__file__).parents[1]
 CONFIG = {
     "name": "tiny",
     "datasets": {
@@ -46,7 +44,7 @@ class Checkout:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
 
     def snakemake(self, *arguments):
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        path = os.pathsep.join([str(BIN), os.environ["PATH"]])
         return subprocess.run(
             [sys.executable, "-m", "snakemake", *arguments, "--configfile", "config.yaml"],
             cwd=self.folder,
@@ -59,8 +57,7 @@ class Checkout:
         """How often each rule would run, by a dry run."""
         done = self.snakemake("--dry-run", *arguments)
         assert done.returncode == 0, done.stderr
-        counts = dict(re.findall(r"^(\w+) +(\d+)$", done.stdout + done.stderr, re.MULTILINE))
-        return {rule: int(count) for rule, count in counts.items() if rule not in ("all", "total")}
+        return job_counts(done.stdout + done.stderr)
 
     def bytes(self):
         return {name: (self.results / name).read_bytes() for name in TABLES | FIGURES}
