@@ -227,7 +227,7 @@ def step_in_parts(run: Run, laps: Laps, seed: int) -> None:
     laps.start()
     images, labels = run.images(rows), run.labels[rows.to(run.device)]
     laps.end("data")
-    views = augment.two_views(images, spec.augmentation, run.flip, generator)
+    views = augment.two_views(images, spec.augmentation, run.flip, augment.Draws(spec.batch_size, generator))
     laps.end("augmentation")
     with hardware.autocast(run.device, spec.precision):
         representations = run.encoder(views)

@@ -24,32 +24,45 @@ from mlcl import config
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL and torchvision
 
 
-def two_views(images: Tensor, spec: config.Augmentation, flip: bool, generator: torch.Generator) -> Tensor:
+class Draws:
+    """Draws one number a sample, from a CPU generator: a seed gives the same views on every device.
+
+    Of a batch of `samples`, `share` are the ones whose numbers are wanted: each gets the same, whoever draws for it.
+    """
+
+    def __init__(self, samples: int, generator: torch.Generator, share: slice = slice(None)):
+        self.samples, self.generator, self.share = samples, generator, share
+
+    def uniform(self, low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand(self.samples, generator=self.generator)[self.share]
+
+    def integers(self, low: int, high: int) -> Tensor:
+        """Both ends included."""
+        return torch.randint(low, high + 1, (self.samples,), generator=self.generator)[self.share]
+
+
+def two_views(images: Tensor, spec: config.Augmentation, flip: bool, draws: Draws) -> Tensor:
     """uint8 [N, C, H, W] -> float32 [2N, C, H, W] in [0, 1]: the first views above the second ones.
 
-    `flip` says whether mirror images show the same thing. Every draw comes from `generator`, a CPU generator, so
-    that a seed gives the same views on every device. C is 1 (grey) or 3 (RGB).
+    `flip` says whether mirror images show the same thing. C is 1 (grey) or 3 (RGB).
     """
     images = images.float() / 255
-    return torch.cat([view(images, style, flip, generator, spec.scale) for style in spec.views])
+    return torch.cat([view(images, style, flip, draws, spec.scale) for style in spec.views])
 
 
-def view(
-    images: Tensor, style: str, flip: bool, generator: torch.Generator, area: tuple[float, float] = (1, 1)
-) -> Tensor:
+def view(images: Tensor, style: str, flip: bool, draws: Draws, area: tuple[float, float] = (1, 1)) -> Tensor:
     """float32 [N, C, H, W] in [0, 1] -> one view of every image; `area` is that of `simclr`'s crops."""
     n, _, height, width = images.shape
-    uniform = _Uniform(n, generator)
     if style == "crop":
         # Whole pixels, zeros from outside: the same as a random crop of the padded image.
-        shift = torch.stack([uniform.integers(-(side // 10), side // 10) * 2 / side for side in (width, height)], 1)
+        shift = torch.stack([draws.integers(-(side // 10), side // 10) * 2 / side for side in (width, height)], 1)
         scale = torch.ones(n, 2)
         jittered, hue, grey = torch.ones(n, dtype=torch.bool), 0.0, 0.0
     else:
-        scale, shift = _resized_crop(uniform, area)
-        jittered, hue, grey = uniform(0, 1) < 0.8, 0.1, 0.2
-    mirror = torch.where(uniform(0, 1) < 0.5, -1.0, 1.0) if flip else torch.ones(n)
-    return _jitter(resample(images, scale, shift, mirror), uniform, jittered, hue, grey)
+        scale, shift = _resized_crop(draws, area)
+        jittered, hue, grey = draws.uniform(0, 1) < 0.8, 0.1, 0.2
+    mirror = torch.where(draws.uniform(0, 1) < 0.5, -1.0, 1.0) if flip else torch.ones(n)
+    return _jitter(resample(images, scale, shift, mirror), draws, jittered, hue, grey)
 
 
 def resample(images: Tensor, scale: Tensor, shift: Tensor, mirror: Tensor) -> Tensor:
@@ -64,19 +77,19 @@ def resample(images: Tensor, scale: Tensor, shift: Tensor, mirror: Tensor) -> Te
     return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
 
 
-def _resized_crop(uniform: _Uniform, area: tuple[float, float]) -> tuple[Tensor, Tensor]:
+def _resized_crop(draws: Draws, area: tuple[float, float]) -> tuple[Tensor, Tensor]:
     """Scale and centre [N, 2] of boxes with a share of the area in `area` and an aspect ratio in [3/4, 4/3]."""
-    share, ratio = uniform(*area), torch.exp(uniform(math.log(3 / 4), math.log(4 / 3)))
+    share, ratio = draws.uniform(*area), torch.exp(draws.uniform(math.log(3 / 4), math.log(4 / 3)))
     scale = torch.stack([(share * ratio).sqrt(), (share / ratio).sqrt()], 1).clamp(max=1)
-    return scale, (1 - scale) * torch.stack([uniform(-1, 1), uniform(-1, 1)], 1)
+    return scale, (1 - scale) * torch.stack([draws.uniform(-1, 1), draws.uniform(-1, 1)], 1)
 
 
-def _jitter(images: Tensor, uniform: _Uniform, jittered: Tensor, hue: float, grey: float) -> Tensor:
+def _jitter(images: Tensor, draws: Draws, jittered: Tensor, hue: float, grey: float) -> Tensor:
     """Brightness, contrast and saturation by factors in [0.6, 1.4], hue by up to `hue` of a turn, grey at times."""
     channels = images.shape[1]
-    brightness, contrast, saturation = (torch.where(jittered, uniform(0.6, 1.4), 1.0) for _ in range(3))
-    turn = torch.where(jittered, uniform(-hue, hue), 0.0) * 2 * math.pi
-    saturation = torch.where(uniform(0, 1) < grey, 0.0, saturation)
+    brightness, contrast, saturation = (torch.where(jittered, draws.uniform(0.6, 1.4), 1.0) for _ in range(3))
+    turn = torch.where(jittered, draws.uniform(-hue, hue), 0.0) * 2 * math.pi
+    saturation = torch.where(draws.uniform(0, 1) < grey, 0.0, saturation)
     if channels == 3:
         matrix = _colour_matrix(saturation, turn) * brightness[:, None, None]
     else:
@@ -99,17 +112,3 @@ def _colour_matrix(saturation: Tensor, turn: Tensor) -> Tensor:
     chroma[:, 1, 1] = chroma[:, 2, 2] = saturation * turn.cos()
     chroma[:, 1, 2], chroma[:, 2, 1] = -saturation * turn.sin(), saturation * turn.sin()
     return torch.linalg.inv(to_yiq) @ chroma @ to_yiq
-
-
-class _Uniform:
-    """Draws one number a sample."""
-
-    def __init__(self, n: int, generator: torch.Generator):
-        self.n, self.generator = n, generator
-
-    def __call__(self, low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(self.n, generator=self.generator)
-
-    def integers(self, low: int, high: int) -> Tensor:
-        """Both ends included."""
-        return torch.randint(low, high + 1, (self.n,), generator=self.generator)

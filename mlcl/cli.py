@@ -90,14 +90,15 @@ def train(given: argparse.Namespace) -> None:
     from mlcl.train import train
 
     method = config.part(config.Method, given.method)
-    train(given.data, method, given.seed, hardware.device(given.device), given.out, given.scratch)
+    devices = hardware.devices(given.device, given.gpus)
+    train(given.data, method, given.seed, devices, given.out, given.scratch)
 
 
 def features(given: argparse.Namespace) -> None:
     from mlcl import hardware
     from mlcl.features import extract
 
-    extract(given.data, given.model, hardware.device(given.device), given.out, given.overlap)
+    extract(given.data, given.model, hardware.devices(given.device)[0], given.out, given.overlap)
 
 
 def copies(given: argparse.Namespace) -> None:
@@ -108,8 +109,8 @@ def copies(given: argparse.Namespace) -> None:
     if not spec.support_copies:
         raise UserError("evaluation.support_copies: is 0; set it to the number of copies")
     extract_copies(
-        given.data, given.model, spec.split, spec.support_copies, spec.seed, hardware.device(given.device), given.out,
-        given.overlap,
+        given.data, given.model, spec.split, spec.support_copies, spec.seed, hardware.devices(given.device)[0],
+        given.out, given.overlap,
     )  # fmt: skip
 
 
@@ -119,7 +120,7 @@ def evaluate(given: argparse.Namespace) -> None:
 
     spec = config.part(config.Evaluation, given.evaluation)
     evaluate(
-        given.data, given.features, spec, _run(given.run_name), hardware.device(given.device), given.out,
+        given.data, given.features, spec, _run(given.run_name), hardware.devices(given.device)[0], given.out,
         given.copies, given.threads,
     )  # fmt: skip
 
@@ -173,6 +174,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--method", required=True, metavar="SPEC", help=SPEC.format("methods.multi_level"))
     command.add_argument("--seed", type=int, default=0, help="0 by default")
     device(command)
+    command.add_argument("--gpus", type=int, default=1, metavar="N", help="1 by default; processes, with --device cpu")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for model.safetensors, metrics.csv")
     command.add_argument("--scratch", type=Path, required=True, metavar="DIR", help="for the state and TensorBoard")
 

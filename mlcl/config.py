@@ -271,6 +271,8 @@ class Experiment(Part):
     """One training per data set, method and seed."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: the GPU where there is one."""
+    gpus: Positive = 1
+    """GPUs that a training takes, a process each: every batch is shared among them. With `device: cpu`, processes."""
 
     @model_validator(mode="before")
     @classmethod

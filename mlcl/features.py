@@ -38,8 +38,9 @@ def augmented(images: np.ndarray, copies: int, flip: bool, seed: int, device: to
     """`copies` augmented copies of every image, image after image, in batches about as large as those of `batches`."""
     size = max(1, BATCH // copies)
     for place, some in enumerate(batches(images, device, size)):
-        generator = seeds.generator(seed, "copies", place * size)
-        yield augment.view(some.repeat_interleave(copies, 0), "crop", flip, generator)
+        repeated = some.repeat_interleave(copies, 0)
+        draws = augment.Draws(len(repeated), seeds.generator(seed, "copies", place * size))
+        yield augment.view(repeated, "crop", flip, draws)
 
 
 @torch.inference_mode()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import getpass
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 from mlcl.errors import UserError
 
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
 
 # What the drivers of NVIDIA, of Windows' Linux subsystem and of AMD show.
 GPU_DRIVERS = ("/proc/driver/nvidia/gpus", "/dev/dxg", "/dev/kfd")
+_TAKEN: list[FileLock] = []  # the locks of this process: one that is dropped is released
 
 
 def has_gpu() -> bool:
@@ -19,17 +24,41 @@ def has_gpu() -> bool:
     return any(Path(path).exists() for path in GPU_DRIVERS)
 
 
-def device(name: str) -> torch.device:
-    """`auto` is the GPU where torch sees one, else the CPU. Raises `UserError` for `cuda` where it sees none."""
+def devices(name: str, count: int = 1) -> list[torch.device]:
+    """So many devices: GPUs that no other process of this user took in this way, as far as there are.
+
+    `auto` is GPUs where torch sees one, else the CPU, which counts as often as asked for. A GPU stays taken until this
+    process ends. Raises `UserError` where torch sees fewer GPUs.
+    """
     import torch
 
     if name not in ("auto", "cpu", "cuda"):
         raise UserError(f"device: {name} is none of auto, cpu, cuda")
-    if name == "cuda" and not torch.cuda.is_available():
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return [torch.device("cpu")] * count
+    gpus = range(torch.cuda.device_count())
+    if not gpus:
         raise UserError("device: cuda, but torch sees no GPU here; set device: auto, or install a GPU build of torch")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    if count > len(gpus):
+        raise UserError(f"gpus: {count}, but torch sees {len(gpus)} here; lower gpus")
+    taken: list[int] = []
+    for gpu in gpus:
+        if len(taken) < count and _take(str(torch.cuda.get_device_properties(gpu).uuid)):
+            taken.append(gpu)
+    # Where the others are at work too, sharing one is better than waiting: it is asked for by hand then.
+    taken += [gpu for gpu in gpus if gpu not in taken][: count - len(taken)]
+    return [torch.device("cuda", gpu) for gpu in taken]
+
+
+def _take(gpu: str) -> bool:
+    """Whether this process could take the GPU of that uuid (on a cluster, every job's GPU may have the index 0)."""
+    lock = FileLock(Path(tempfile.gettempdir(), f"mlcl-{getpass.getuser()}-{gpu}.lock"), blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        return False
+    _TAKEN.append(lock)
+    return True
 
 
 def precision(on: torch.device, wanted: str) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from mlcl import config
+from mlcl import config, distributed
 
 
 def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -85,23 +85,25 @@ class Objective(nn.Module):
     def forward(self, representations: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
         """The parts of the loss and their weighted sum `loss`, all scalars, and the training `accuracy`.
 
-        representations: one [2N, D_l] a level, the first views of the batch above the second ones; labels: [N].
+        representations: one [2n, D_l] a level, the first views above the second ones; labels: [N] of the whole batch,
+        of which this process' share are n images: all of them, unless several processes train together.
         Raises ValueError where there are not two views an image.
         """
-        if len(representations[-1]) != 2 * len(labels):
-            raise ValueError(f"{len(representations[-1])} representations are not two views of {len(labels)} images")
+        own = labels[distributed.share(len(labels))]
+        if len(representations[-1]) != 2 * len(own):
+            raise ValueError(f"{len(representations[-1])} representations are not two views of {len(own)} images")
         parts: dict[str, Tensor] = {}
         loss = torch.zeros((), device=labels.device)
         both = torch.cat([labels, labels])
         if self.classifier is not None:
-            logits = self.classifier(representations[-1])
+            logits = distributed.gather(self.classifier(representations[-1]), len(labels))
             parts["cross_entropy"] = F.cross_entropy(logits, both)  # in float32 under autocast
             parts["accuracy"] = (logits.argmax(1) == both).float().mean()
             loss = loss + self.spec.cross_entropy * parts["cross_entropy"]
         image = torch.arange(len(labels), device=labels.device)
         same = both if self.spec.contrast == "supcon" else torch.cat([image, image])
         for level, weight in self.spec.levels.items():
-            z = self.heads[str(level)](representations[level - 1])
+            z = distributed.gather(self.heads[str(level)](representations[level - 1]), len(labels))
             parts[f"level{level}"] = contrast(z, same, self.spec.temperature)
             loss = loss + weight * parts[f"level{level}"]
         return {"loss": loss, **parts}

@@ -12,6 +12,8 @@ import math
 import pickle
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,10 +21,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
+from filelock import FileLock, Timeout
+from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from mlcl import augment, config, episodes, features, hardware, seeds, solve
+from mlcl import augment, config, distributed, episodes, features, hardware, seeds, solve
 from mlcl.data.packed import Packed
 from mlcl.encoders import Encoder, save
 from mlcl.errors import UserError
@@ -32,6 +35,7 @@ from mlcl.objectives import Objective
 from mlcl.progress import Progress
 
 SAVE_SECONDS = 60.0
+LOCK_SECONDS = 60.0
 LOG_STEPS = 20
 TAGS = {"accuracy": "accuracy/train", "loss": "loss/total"}  # what TensorBoard calls them
 
@@ -52,6 +56,17 @@ def order(images: int, seed: int, epoch: int) -> Tensor:
     return torch.randperm(images, generator=seeds.generator(seed, "order", epoch))
 
 
+class Learner(nn.Module):
+    """Encoder and objective as one model: images to loss."""
+
+    def __init__(self, encoder: Encoder, objective: Objective):
+        super().__init__()
+        self.encoder, self.objective = encoder, objective
+
+    def forward(self, views: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return self.objective(self.encoder(views), labels)
+
+
 class Run:
     """A training in progress: all that changes from step to step."""
 
@@ -61,12 +76,15 @@ class Run:
         self.base, self.validation = packed.split("train"), packed.split("val")
         if len(self.base.labels) < spec.batch_size:
             raise UserError(f"training.batch_size: {spec.batch_size} is more than the {len(self.base.labels)} images")
+        if spec.batch_size < distributed.size():
+            raise UserError(f"training.batch_size: {spec.batch_size} leaves some of {distributed.size()} GPUs no image")
         self.check_validation()
         self.steps_per_epoch = len(self.base.labels) // spec.batch_size
         self.steps = spec.epochs * self.steps_per_epoch
         torch.manual_seed(seeds.derive(seed, "weights"))
         self.encoder = Encoder(method.encoder, manifest["mean"], manifest["std"]).to(device)
         self.objective = Objective(method.objective, self.encoder.dims, len(self.base.classes)).to(device)
+        self.model = distributed.together(Learner(self.encoder, self.objective), device)
         self.optimiser = torch.optim.SGD(
             [*self.encoder.parameters(), *self.objective.parameters()],
             lr=spec.learning_rate,
@@ -83,13 +101,15 @@ class Run:
     # -- one step ---------------------------------------------------------------------------------------------
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Two views of the step's images, float [2N, C, H, W], and the labels [N]."""
+        """Two views of the step's images, float [2n, C, H, W], and the labels [N] of the whole batch.
+
+        The images are this process' share: all N, unless several processes train together.
+        """
         epoch, place = divmod(self.step, self.steps_per_epoch)
-        rows = order(len(self.labels), self.seed, epoch)[place * self.method.training.batch_size :][
-            : self.method.training.batch_size
-        ]
-        generator = seeds.generator(self.seed, "views", self.step)
-        views = augment.two_views(self.images(rows), self.method.training.augmentation, self.flip, generator)
+        size = self.method.training.batch_size
+        rows, own = order(len(self.labels), self.seed, epoch)[place * size :][:size], distributed.share(size)
+        draws = augment.Draws(size, seeds.generator(self.seed, "views", self.step), own)
+        views = augment.two_views(self.images(rows[own]), self.method.training.augmentation, self.flip, draws)
         return views, self.labels[rows.to(self.device)]
 
     def images(self, rows: Tensor) -> Tensor:
@@ -100,14 +120,14 @@ class Run:
 
     def advance(self) -> dict[str, Tensor]:
         """One step of SGD; the parts of its loss."""
-        self.encoder.train()
+        self.model.train()
         self.rate = learning_rate(self.method.training, self.step / self.steps)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate
         views, labels = self.batch()
-        torch.manual_seed(seeds.derive(self.seed, "drop", self.step))
+        torch.manual_seed(seeds.derive(self.seed, "drop", self.step, distributed.rank()))
         with hardware.autocast(self.device, self.method.training.precision):
-            parts = self.objective(self.encoder(views), labels)
+            parts = self.model(views, labels)
         self.optimiser.zero_grad(set_to_none=True)
         parts["loss"].backward()
         self.optimiser.step()
@@ -173,84 +193,143 @@ class Run:
         self.step, self.sums, self.history = state["step"], state["sums"], state["history"]
 
 
-def train(data: Path, method: config.Method, seed: int, device: torch.device, out: Path, scratch: Path) -> None:
+def train(data: Path, method: config.Method, seed: int, devices: list[torch.device], out: Path, scratch: Path) -> None:
     """Write out/model.safetensors (the encoder) and out/metrics.csv (one row an epoch).
 
     `scratch` holds what is of use only while training: the state from which a killed run continues, and TensorBoard's
-    events. Raises `UserError` for bad input and where the loss stops being finite.
+    events. On several devices, a process each shares every batch; so do the processes that torchrun starts by hand, on
+    several hosts for instance. Raises `UserError` for bad input, where the loss stops being finite, where another
+    training uses `scratch`, and where one of the processes fails.
     """
+    arguments = (data, method, seed, devices, out, scratch)
+    if len(devices) > 1:
+        distributed.launch(len(devices), _train, *arguments)
+    else:
+        _train(*arguments)
+
+
+def _train(data: Path, method: config.Method, seed: int, devices: list[torch.device], out: Path, scratch: Path) -> None:
     hardware.keep_memory()
     torch.set_num_threads(method.training.threads)
-    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.use_deterministic_algorithms(devices[0].type == "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # a seventh of a step, and nothing here reads any
     packed = Packed(data)
-    run = Run(packed, method, seed, device)
-    # What the result depends on: only a state of the same is continued.
-    made_by = {
-        "data": packed.manifest["sha256"],
-        "base_classes": run.base.classes,
-        "method": method.model_dump(mode="json", exclude={"title"}),
-        "seed": seed,
-        "code": fingerprint("train"),
-        "torch": torch.__version__,
-        "device": device.type,
-        "precision": hardware.precision(device, method.training.precision),
-    }
-    digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
-    state_file = scratch / f"state-{digest[:12]}.pt"
-    resume(run, state_file)
-    writer = SummaryWriter(scratch, purge_step=run.step)
-    if run.step == 0:
-        for i, views in enumerate(run.batch()[0].chunk(2), start=1):
-            writer.add_images(f"view {i}", views[:64].cpu(), 0)
-    saved, size = time.monotonic(), method.training.batch_size
-    with Progress("/".join(scratch.parts[-3:]), run.steps * size, "images", done=run.step * size) as progress:
-        while run.step < run.steps:
-            parts = run.advance()
-            progress.advance(size)
-            if run.step % LOG_STEPS == 0:
-                progress.status = f"loss {log(writer, run, parts, progress.rate):.3f}"
-            epoch_ends = run.step % run.steps_per_epoch == 0
-            if epoch_ends:
-                row = run.close_epoch()
-                for key in [key for key in row if key.startswith("val_")]:
-                    writer.add_scalar(f"accuracy/{key}", row[key], run.step)
-                progress.say(describe(row, method.training.epochs))
-                for level in collapsed(row, method):
-                    progress.say(f"level {level}: its projections are all the same; raise training.schedule.warmup")
-            if epoch_ends or time.monotonic() - saved > SAVE_SECONDS:
-                with replacing(state_file) as (temporary,):
-                    torch.save(run.state(), temporary)
-                saved = time.monotonic()
-    writer.close()
-    save(run.encoder, out / "model.safetensors", made_by)
-    with replacing(out / "metrics.csv") as (temporary,):
-        pd.DataFrame(run.history).to_csv(temporary, index=False, float_format="%.6f")
-    state_file.unlink(missing_ok=True)
+    with distributed.joined(devices) as device, alone(scratch):
+        run = Run(packed, method, seed, device)
+        # What the result depends on: only a state of the same is continued.
+        made_by = {
+            "data": packed.manifest["sha256"],
+            "base_classes": run.base.classes,
+            "method": method.model_dump(mode="json", exclude={"title"}),
+            "seed": seed,
+            "code": fingerprint("train"),
+            "torch": torch.__version__,
+            "device": device.type,
+            "precision": hardware.precision(device, method.training.precision),
+        }
+        digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
+        state_file = scratch / f"state-{digest[:12]}.pt"
+        resume(run, state_file)
+        with Witness(run, scratch, state_file) if distributed.rank() == 0 else nullcontext() as witness:
+            while run.step < run.steps:
+                parts = run.advance()
+                row = run.close_epoch() if run.step % run.steps_per_epoch == 0 else None
+                if witness:
+                    witness.step(parts, row)
+        if witness:
+            save(run.encoder, out / "model.safetensors", made_by)
+            with replacing(out / "metrics.csv") as (temporary,):
+                pd.DataFrame(run.history).to_csv(temporary, index=False, float_format="%.6f")
+            state_file.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(scratch: Path) -> Iterator[None]:
+    """Keep other trainings from a scratch folder. Raises `UserError` where one has been there for longer than a minute.
+
+    A training that was killed may take a moment to die, and is waited for.
+    """
+    if distributed.rank() > 0:
+        yield
+        return
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(scratch / ".lock", timeout=LOCK_SECONDS):
+            yield
+    except Timeout:
+        raise UserError(f"{scratch}: another training is at work there; wait for its end, or end it") from None
 
 
 def resume(run: Run, state_file: Path) -> None:
     """Continue from a saved state, if there is one. Raises `UserError` where it cannot be read."""
-    clear_unfinished(state_file)
-    if not state_file.exists():
+    first = distributed.rank() == 0
+    state = distributed.from_first(load_state(state_file) if first else None)
+    if state is None:
         return
+    run.restore(state)
+    if first:
+        print(f"{state_file}: continuing from step {run.step} of {run.steps}", file=sys.stderr, flush=True)
+
+
+def load_state(state_file: Path) -> dict[str, Any] | None:
+    """A saved state, or None where there is none."""
+    clear_unfinished(state_file)
     try:
-        run.restore(torch.load(state_file, map_location="cpu", weights_only=True))
+        return torch.load(state_file, map_location="cpu", weights_only=True) if state_file.exists() else None
     except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
         raise UserError(f"{state_file}: is damaged; delete it to train from the start") from error
-    print(f"{state_file}: continuing from step {run.step} of {run.steps}", file=sys.stderr, flush=True)
 
 
-def log(writer: SummaryWriter, run: Run, parts: dict[str, Tensor], rate: float) -> float:
-    """Write the step's scalars to TensorBoard; the loss. Raises `UserError` where it is not finite."""
-    values = {name: float(value) for name, value in parts.items()}
-    if not math.isfinite(values["loss"]):
-        raise UserError(f"the loss is {values['loss']} at step {run.step}; lower training.learning_rate")
-    for name, value in values.items():
-        writer.add_scalar(TAGS.get(name, f"loss/{name}"), value, run.step)
-    writer.add_scalar("learning rate", run.rate, run.step)
-    writer.add_scalar("images a second", rate, run.step)
-    return values["loss"]
+class Witness:
+    """Tells how a training goes (to the terminal and to TensorBoard) and saves its state; a context manager."""
+
+    def __init__(self, run: Run, scratch: Path, state_file: Path):
+        self.run, self.state_file, self.saved = run, state_file, time.monotonic()
+        self.writer, self.size = SummaryWriter(scratch, purge_step=run.step), run.method.training.batch_size
+        if run.step == 0:
+            for i, views in enumerate(run.batch()[0].chunk(2), start=1):
+                self.writer.add_images(f"view {i}", views[:64].cpu(), 0)
+        name, images = "/".join(scratch.parts[-3:]), run.steps * self.size
+        self.progress = Progress(name, images, "images", done=run.step * self.size)
+
+    def __enter__(self) -> Witness:
+        self.progress.__enter__()
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.progress.__exit__(*error)
+        self.writer.close()
+
+    def step(self, parts: dict[str, Tensor], row: dict[str, float] | None) -> None:
+        """After a step: the parts of its loss, and the epoch's row where it closed one.
+
+        Raises `UserError` where the loss is not finite.
+        """
+        run, method = self.run, self.run.method
+        self.progress.advance(self.size)
+        if run.step % LOG_STEPS == 0:
+            self.progress.status = f"loss {self.log(parts):.3f}"
+        if row:
+            for key in [key for key in row if key.startswith("val_")]:
+                self.writer.add_scalar(f"accuracy/{key}", row[key], run.step)
+            self.progress.say(describe(row, method.training.epochs))
+            for level in collapsed(row, method):
+                self.progress.say(f"level {level}: its projections are all the same; raise training.schedule.warmup")
+        if row or time.monotonic() - self.saved > SAVE_SECONDS:
+            with replacing(self.state_file) as (temporary,):
+                torch.save(run.state(), temporary)
+            self.saved = time.monotonic()
+
+    def log(self, parts: dict[str, Tensor]) -> float:
+        """Write the step's scalars to TensorBoard; the loss."""
+        values = {name: float(value) for name, value in parts.items()}
+        if not math.isfinite(values["loss"]):
+            raise UserError(f"the loss is {values['loss']} at step {self.run.step}; lower training.learning_rate")
+        for name, value in values.items():
+            self.writer.add_scalar(TAGS.get(name, f"loss/{name}"), value, self.run.step)
+        self.writer.add_scalar("learning rate", self.run.rate, self.run.step)
+        self.writer.add_scalar("images a second", self.progress.rate, self.run.step)
+        return values["loss"]
 
 
 def describe(row: dict[str, float], epochs: int) -> str:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import yaml
@@ -17,6 +18,15 @@ def job_counts(output):
     """How many jobs of each rule Snakemake's output speaks of."""
     counts = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
     return {rule: int(count) for rule, count in counts.items() if rule not in ("all", "total")}
+
+
+def wait_for(condition, process, seconds=120):
+    """Until the condition holds, while the process runs."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 class Repository:

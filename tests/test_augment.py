@@ -12,7 +12,8 @@ def pictures(n=6, channels=3, side=20):
 
 
 def views(images, flip=True, seed=0, **spec):
-    return augment.two_views(images, config.Augmentation(**spec), flip, seeds.generator(seed, "views", 0))
+    draws = augment.Draws(len(images), seeds.generator(seed, "views", 0))
+    return augment.two_views(images, config.Augmentation(**spec), flip, draws)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -77,8 +78,8 @@ def test_without_flip_nothing_is_mirrored():
 
 
 def test_the_resized_crop_keeps_the_area_asked_for():
-    uniform = augment._Uniform(5000, seeds.generator(0, "area"))
-    scale, centre = augment._resized_crop(uniform, (0.2, 0.9))
+    draws = augment.Draws(5000, seeds.generator(0, "area"))
+    scale, centre = augment._resized_crop(draws, (0.2, 0.9))
     area = scale.prod(1)
     assert area.min() > 0.17
     assert area.max() <= 0.9 + 1e-6

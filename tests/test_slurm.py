@@ -2,10 +2,9 @@
 
 import shutil
 import subprocess
-import time
 
 import pytest
-from project import Repository
+from project import Repository, wait_for
 
 pytestmark = [
     pytest.mark.slurm,
@@ -51,11 +50,3 @@ def test_a_cancelled_job_is_submitted_again_and_ends_as_if_nothing_had_been(tmp_
 
 def slurm(*command):
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < end
-        time.sleep(0.1)

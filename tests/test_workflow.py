@@ -129,6 +129,7 @@ def changed(path, value):
         (("methods", "multi_level", "title"), "Ours", {"make_tables": 1}),
         (("seeds",), [0, 1], {"train_encoder": 4, "extract_features": 4, "evaluate_episodes": 4, "make_tables": 1}),
         (("device",), "auto", {}),
+        (("gpus",), 2, {}),
     ],
 )
 def test_a_change_of_the_config_costs_its_branch(checkout, path, value, jobs):

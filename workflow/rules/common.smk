@@ -44,9 +44,24 @@ def training_threads(wildcards):
     return experiment.methods[wildcards.method].training.threads
 
 
-def gpus(wildcards):
+def gpus():
     """One where a job will use a GPU, so that no two share it; none elsewhere, so that jobs run abreast on the CPU."""
     return int(experiment.device == "cuda" or experiment.device == "auto" and has_gpu())
+
+
+def processes():
+    """Of a training: one a GPU. Where `auto` finds no GPU, one; `cpu` means it."""
+    return experiment.gpus if gpus() or experiment.device == "cpu" else 1
+
+
+# Snakemake would lower what a job asks for to what it may have, and say nothing.
+if workflow.is_main_process and "gpu" in workflow.global_resources:
+    offered = workflow.global_resources["gpu"].value
+    if gpus() * processes() > offered:
+        raise WorkflowError(
+            f"config: gpus: {experiment.gpus}, but jobs may have {offered} at a time; "
+            f"run 'snakemake --resources gpu={experiment.gpus}'"
+        )
 
 
 def check_packed(name, spec):

@@ -21,7 +21,7 @@ rule evaluate_episodes:
     conda:
         "../envs/python.yaml"
     resources:
-        gpu=gpus,
+        gpu=gpus(),
         device=experiment.device,
         mem_mb=2000,
         runtime=60,

@@ -23,7 +23,7 @@ rule extract_features:
         "../envs/python.yaml"
     threads: training_threads
     resources:
-        gpu=gpus,
+        gpu=gpus(),
         device=experiment.device,
         mem_mb=3000,
         runtime=120,
@@ -48,7 +48,7 @@ rule extract_copies:
         "../envs/python.yaml"
     threads: training_threads
     resources:
-        gpu=gpus,
+        gpu=gpus(),
         device=experiment.device,
         mem_mb=3000,
         runtime=120,

@@ -25,7 +25,7 @@ rule make_tables:
         mem_mb=2000,
         runtime=10,
     params:
-        experiment=experiment.model_dump_json(exclude={"device"}),
+        experiment=experiment.model_dump_json(exclude={"device", "gpus"}),
         code=fingerprint("tables"),
     shell:
         "mlcl tables --experiment {params.experiment:q} --evaluations {input.evaluations} --out . 2>&1 | tee {log}"

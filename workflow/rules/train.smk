@@ -17,16 +17,17 @@ rule train_encoder:
         "benchmarks/train/{dataset}/{method}/{seed}.tsv"
     conda:
         "../envs/python.yaml"
-    threads: training_threads
+    threads: lambda wildcards: training_threads(wildcards) * processes()
     resources:
-        gpu=gpus,
+        gpu=gpus() * processes(),
         device=experiment.device,
-        mem_mb=3000,
+        processes=processes(),
+        mem_mb=3000 * processes(),
         runtime=1440,
     params:
         method=method,
         code=fingerprint("train"),
     shell:
         "mlcl train --data $(dirname {input.manifest}) --method {params.method:q} --seed {wildcards.seed}"
-        " --device {resources.device} --out $(dirname {output.model})"
+        " --device {resources.device} --gpus {resources.processes} --out $(dirname {output.model})"
         " --scratch training/{wildcards.dataset}/{wildcards.method}/{wildcards.seed} 2>&1 | tee {log}"
