@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from mlcl.errors import UserError
 
 
 @contextmanager
@@ -33,3 +38,26 @@ def clear_unfinished(path: str | Path) -> None:
     """Remove what writers of `path` left that were killed; for files that only one process writes at a time."""
     for leftover in Path(path).parent.glob(f".{Path(path).name}.*.part"):
         leftover.unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(path: Path, doing: str, seconds: float = -1) -> Iterator[bool]:
+    """Hold `path` against other processes, of which one that comes later waits and says so; whether this one waited.
+
+    The system frees it when the holder dies. Raises `UserError` where it waited for so many `seconds`, if given.
+    """
+    lock, waited = FileLock(path.with_name(f".{path.name}.lock")), False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        waited = True
+        print(f"{path}: another process is {doing}; waiting", file=sys.stderr, flush=True)
+        try:
+            lock.acquire(timeout=seconds)
+        except Timeout:
+            raise UserError(f"{path}: another process is {doing}; wait for its end, or end it") from None
+    try:
+        yield waited
+    finally:
+        lock.release()

@@ -6,14 +6,13 @@ optimiser and its place to continue exactly where it was killed.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
 import pickle
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -29,7 +27,7 @@ from mlcl import augment, config, distributed, episodes, features, hardware, see
 from mlcl.data.packed import Packed
 from mlcl.encoders import Encoder, save
 from mlcl.errors import UserError
-from mlcl.files import clear_unfinished, replacing
+from mlcl.files import alone, clear_unfinished, replacing
 from mlcl.fingerprint import fingerprint
 from mlcl.objectives import Objective
 from mlcl.progress import Progress
@@ -214,7 +212,9 @@ def _train(data: Path, method: config.Method, seed: int, devices: list[torch.dev
     torch.use_deterministic_algorithms(devices[0].type == "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # a seventh of a step, and nothing here reads any
     packed = Packed(data)
-    with distributed.joined(devices) as device, alone(scratch):
+    with distributed.joined(devices) as device, contextlib.ExitStack() as held:
+        if distributed.rank() == 0:  # a training that was killed may take a moment to die
+            held.enter_context(alone(scratch, "training there", LOCK_SECONDS))
         run = Run(packed, method, seed, device)
         # What the result depends on: only a state of the same is continued.
         made_by = {
@@ -230,7 +230,7 @@ def _train(data: Path, method: config.Method, seed: int, devices: list[torch.dev
         digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
         state_file = scratch / f"state-{digest[:12]}.pt"
         resume(run, state_file)
-        with Witness(run, scratch, state_file) if distributed.rank() == 0 else nullcontext() as witness:
+        with Witness(run, scratch, state_file) if distributed.rank() == 0 else contextlib.nullcontext() as witness:
             while run.step < run.steps:
                 parts = run.advance()
                 row = run.close_epoch() if run.step % run.steps_per_epoch == 0 else None
@@ -241,23 +241,6 @@ def _train(data: Path, method: config.Method, seed: int, devices: list[torch.dev
             with replacing(out / "metrics.csv") as (temporary,):
                 pd.DataFrame(run.history).to_csv(temporary, index=False, float_format="%.6f")
             state_file.unlink(missing_ok=True)
-
-
-@contextmanager
-def alone(scratch: Path) -> Iterator[None]:
-    """Keep other trainings from a scratch folder. Raises `UserError` where one has been there for longer than a minute.
-
-    A training that was killed may take a moment to die, and is waited for.
-    """
-    if distributed.rank() > 0:
-        yield
-        return
-    scratch.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(scratch / ".lock", timeout=LOCK_SECONDS):
-            yield
-    except Timeout:
-        raise UserError(f"{scratch}: another training is at work there; wait for its end, or end it") from None
 
 
 def resume(run: Run, state_file: Path) -> None:

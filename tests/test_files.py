@@ -1,6 +1,7 @@
 import pytest
 
-from mlcl.files import clear_unfinished, replacing
+from mlcl.errors import UserError
+from mlcl.files import alone, clear_unfinished, replacing
 
 
 def test_both_files_or_none(tmp_path):
@@ -35,3 +36,15 @@ def test_what_a_killed_writer_left_is_cleared(tmp_path):
     (tmp_path / ".b.123.part").write_text("of another")
     clear_unfinished(tmp_path / "a")
     assert [p.name for p in tmp_path.iterdir()] == [".b.123.part"]
+
+
+def test_who_comes_second_waits_or_gives_up(tmp_path, capsys):
+    path = tmp_path / "new" / "data"
+    with alone(path, "packing it") as waited:
+        assert not waited
+        with pytest.raises(UserError, match="data: another process is packing it; wait for its end, or end it"):  # noqa: SIM117
+            with alone(path, "packing it", seconds=0.1):
+                pass
+    assert "data: another process is packing it; waiting" in capsys.readouterr().err
+    with alone(path, "packing it") as waited:
+        assert not waited

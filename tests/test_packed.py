@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -148,3 +150,25 @@ def test_an_unfinished_packing_of_something_else_is_not_continued(tmp_path, monk
 def test_a_folder_without_data_is_named(tmp_path):
     with pytest.raises(UserError, match="holds no packed data set; make it with 'mlcl data'"):
         Packed(tmp_path / "nothing")
+
+
+def test_two_that_pack_the_same_at_once(tmp_path):
+    """The second waits for the first and takes what it made; of something else it makes its own."""
+    _, given = source(labels=np.resize(LABELS, 3000), decode=slowly)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(pack, given, tmp_path / "data")
+        while not (tmp_path / "data" / "images.npy.part").exists():
+            time.sleep(0.01)
+        second = pool.submit(pack, given, tmp_path / "data")
+        first.result()
+        made = (tmp_path / "data" / "manifest.json").stat()
+        second.result()
+    assert (tmp_path / "data" / "manifest.json").stat() == made
+    _, other = source(labels=np.resize(LABELS, 3000)[::-1].copy(), decode=slowly)
+    pack(other, tmp_path / "alone")
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(pack, given, tmp_path / "both")
+        while not (tmp_path / "both" / "images.npy.part").exists():
+            time.sleep(0.01)
+        pool.submit(pack, replace(other, provenance={"dataset": {"source": "there"}}), tmp_path / "both").result()
+    assert (tmp_path / "both" / "images.npy").read_bytes() == (tmp_path / "alone" / "images.npy").read_bytes()

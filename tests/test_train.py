@@ -16,6 +16,7 @@ import torch
 from mlcl import config, encoders, hardware
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
+from mlcl.files import alone
 from mlcl.train import Run, collapsed, learning_rate, train
 
 CPU = torch.device("cpu")
@@ -130,6 +131,16 @@ def test_a_damaged_state_is_named_and_left(tiny_data, tmp_path, monkeypatch):
         run(tiny_data, tmp_path, method())
     assert state.read_bytes() == damaged
     assert not (tmp_path / "out").exists()
+
+
+def test_two_trainings_do_not_share_a_scratch_folder(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlcl.train.LOCK_SECONDS", 0.1)
+    with (
+        alone(tmp_path / "scratch", "training there"),
+        pytest.raises(UserError, match="scratch: another process is training there; wait for its end, or end it"),
+    ):
+        run(tiny_data, tmp_path, method())
+    assert not (tmp_path / "scratch").exists()
 
 
 def test_a_loss_that_blows_up_stops_the_training(tiny_data, tmp_path, monkeypatch):

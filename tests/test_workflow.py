@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from project import BIN, ROOT, job_counts
+from project import BIN, ROOT, job_counts, wait_for
 
 CONFIG = {
     "name": "tiny",
@@ -43,19 +44,25 @@ class Checkout:
     def configure(self, config):
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
 
-    def snakemake(self, *arguments):
+    def start(self, *arguments, config="config.yaml"):
         path = os.pathsep.join([str(BIN), os.environ["PATH"]])
-        return subprocess.run(
-            [sys.executable, "-m", "snakemake", *arguments, "--configfile", "config.yaml"],
+        return subprocess.Popen(
+            [sys.executable, "-m", "snakemake", *arguments, "--configfile", config],
             cwd=self.folder,
             env={**os.environ, "PATH": path, "PYTHONPATH": str(self.folder)},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
         )
 
-    def jobs(self, *arguments):
+    def snakemake(self, *arguments, config="config.yaml"):
+        with self.start(*arguments, config=config) as process:
+            out, error = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+    def jobs(self, *arguments, config="config.yaml"):
         """How often each rule would run, by a dry run."""
-        done = self.snakemake("--dry-run", *arguments)
+        done = self.snakemake("--dry-run", *arguments, config=config)
         assert done.returncode == 0, done.stderr
         return job_counts(done.stdout + done.stderr)
 
@@ -195,3 +202,37 @@ def test_impossible_episodes_stop_with_the_reason_and_leave_the_results(checkout
         assert done.returncode != 0
         assert message in done.stdout + done.stderr
     assert all(path.exists() for path in files)
+
+
+def test_experiments_at_once_pack_their_data_once(tmp_path):
+    checkout = Checkout(tmp_path)
+    for name in ("one", "two"):
+        values = {**CONFIG, "name": name, "datasets": {"shared": {"source": "glyphs", "size": 16}}}
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(values))
+    running = [checkout.start("data", config=f"{name}.yaml") for name in ("one", "two")]
+    said = [process.communicate() for process in running]
+    assert [process.returncode for process in running] == [0, 0], said
+    packed = tmp_path / "data" / "packed" / "shared" / "manifest.json"
+    for name in ("one", "two"):
+        assert (tmp_path / "results" / name / "packed" / "shared.json").resolve() == packed
+    made = packed.stat()
+    # Nor does one that comes later pack again, or take the data with it when it goes.
+    (tmp_path / "results" / "two" / "packed" / "shared.json").unlink()
+    assert checkout.jobs("data", config="two.yaml") == {}
+    shutil.rmtree(tmp_path / "results" / "two")
+    assert checkout.jobs("data", config="one.yaml") == {}
+    assert packed.stat() == made
+
+
+def test_a_second_snakemake_on_the_same_experiment_is_told_so(checkout):
+    locks = checkout.results / ".snakemake" / "locks"
+    with checkout.start("--forcerun", "make_tables") as first:
+        wait_for(lambda: list(locks.glob("*.lock")), first)
+        first.send_signal(signal.SIGSTOP)
+        second = checkout.snakemake()
+        first.send_signal(signal.SIGCONT)
+        first.communicate()
+    assert first.returncode == 0
+    assert second.returncode != 0
+    assert "no other Snakemake process is trying to create the same files" in second.stdout + second.stderr
+    assert "Traceback" not in second.stdout + second.stderr

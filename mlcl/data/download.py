@@ -6,15 +6,12 @@ import hashlib
 import os
 import shutil
 import sys
-from contextlib import AbstractContextManager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from mlcl.data import transfer
 from mlcl.data.catalogue import Dataset, File
 from mlcl.errors import UserError
-from mlcl.files import replacing
+from mlcl.files import alone, replacing
 
 
 def fetch(file: File, folder: Path, copy: Path | None = None) -> Path:
@@ -28,7 +25,7 @@ def fetch(file: File, folder: Path, copy: Path | None = None) -> Path:
         if path.exists() and _fault(path, file) is None:
             return path  # before anything is written: the folder may be read-only
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path):
+        with alone(path, "fetching it"):
             if path.exists() and (fault := _fault(path, file)):
                 aside = path.with_name(f"{path.name}.wrong")
                 os.replace(path, aside)
@@ -40,16 +37,6 @@ def fetch(file: File, folder: Path, copy: Path | None = None) -> Path:
         place = error.filename or path
         raise UserError(f"{place}: {error.strerror or error}; give access to it, or room on its disk") from error
     return path
-
-
-def _alone(path: Path) -> AbstractContextManager:
-    """Holds `path` against other processes; the system frees it when the holder dies."""
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
-    try:
-        return lock.acquire(blocking=False)
-    except Timeout:
-        _say(f"{path}: another process is fetching it; waiting")
-        return lock.acquire()
 
 
 def _say(line: str) -> None:

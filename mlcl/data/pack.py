@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl.data.packed import FILES, SPLITS, sha256
-from mlcl.files import clear_unfinished, replacing
+from mlcl.files import alone, clear_unfinished, replacing
 from mlcl.progress import Progress
 
 BATCH = 64  # images that a process decodes at a time
@@ -64,9 +64,25 @@ class Source:
 def pack(source: Source, folder: Path) -> None:
     """Write `source` into `folder` in constant memory; what was packed there is replaced once all is written.
 
-    After a kill, packing the same source goes on where it was. Raises `UserError` where an image cannot be decoded,
-    ValueError where the source gives more or fewer images than it has labels.
+    After a kill, packing the same source goes on where it was; while another process packs it into the same folder, it
+    is waited for. Raises `UserError` where an image cannot be decoded, ValueError where the source gives more or fewer
+    images than it has labels.
     """
+    with alone(folder, "packing it") as waited:
+        if not (waited and _is_of(source, folder)):
+            _pack(source, folder)
+
+
+def _is_of(source: Source, folder: Path) -> bool:
+    """Whether what is packed in the folder was made from the same."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return manifest.items() >= json.loads(json.dumps(source.provenance)).items()
+
+
+def _pack(source: Source, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     order = np.argsort(source.labels, kind="stable")
     place = np.empty(len(order), np.int64)

@@ -101,11 +101,22 @@ def check_packed(name, spec):
             raise WorkflowError(f"config: {key}: {name}: {error}") from None
 
 
+def link_packed(name):
+    """Where another experiment has packed the data, this one need not."""
+    manifest = Path(workflow.basedir, "data", "packed", name, "manifest.json")
+    link = results / "packed" / f"{name}.json"
+    if manifest.exists() and not link.is_symlink():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(Path("..", PACKED, name, "manifest.json"))
+
+
+results = Path(workflow.basedir, "results", experiment.name)
 for name, spec in experiment.datasets.items():
     check_packed(name, spec)
+    link_packed(name)
 
 # After a checkout without `dvc pull`: what is there would be taken for up to date, whatever made it.
-results = Path(workflow.basedir, "results", experiment.name)
 if (results / "evaluations").exists() and not any(
     results.glob(".snakemake/metadata/*")
 ):

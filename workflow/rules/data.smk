@@ -1,14 +1,13 @@
 rule data:
     input:
-        expand(f"{PACKED}/{{dataset}}/manifest.json", dataset=RUNS["dataset"]),
+        expand("packed/{dataset}.json", dataset=RUNS["dataset"]),
 
 
+# The packed data are shared by experiments, which may run at the same time, and Snakemake deletes a job's outputs before
+# it starts and where it fails: so the output is a link to their manifest.
 rule pack:
     output:
-        images=f"{PACKED}/{{dataset}}/images.npy",
-        labels=f"{PACKED}/{{dataset}}/labels.npy",
-        classes=f"{PACKED}/{{dataset}}/classes.csv",
-        manifest=f"{PACKED}/{{dataset}}/manifest.json",
+        "packed/{dataset}.json",
     log:
         "logs/data/{dataset}.log",
     benchmark:
@@ -22,5 +21,5 @@ rule pack:
         dataset=dataset,
         code=packing_code,
     shell:
-        "mlcl data {params.dataset:q} --root ../.."
-        " --out $(dirname {output.manifest}) 2>&1 | tee {log}"
+        "mlcl data {params.dataset:q} --root ../.. --out {PACKED}/{wildcards.dataset} 2>&1 | tee {log}"
+        " && ln -s ../{PACKED}/{wildcards.dataset}/manifest.json {output}"

@@ -5,7 +5,7 @@ rule evaluate:
 
 rule evaluate_episodes:
     input:
-        manifest=f"{PACKED}/{{dataset}}/manifest.json",
+        manifest="packed/{dataset}.json",
         features=f"features/{{dataset}}/{{method}}/{{seed}}/{experiment.evaluation.split}.npy",
         copies=(
             "features/{dataset}/{method}/{seed}/copies.npy"
@@ -32,6 +32,6 @@ rule evaluate_episodes:
         evaluation=experiment.evaluation.model_dump_json(),
         code=fingerprint("evaluate"),
     shell:
-        "mlcl evaluate --data $(dirname {input.manifest}) --features {input.features} {params.copies}"
+        "mlcl evaluate --data {PACKED}/{wildcards.dataset} --features {input.features} {params.copies}"
         " --evaluation {params.evaluation:q} --run {wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
         " --threads {threads} --device {resources.device} --out {output} 2>&1 | tee {log}"

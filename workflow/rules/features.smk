@@ -9,7 +9,7 @@ rule features:
 
 rule extract_features:
     input:
-        manifest=f"{PACKED}/{{dataset}}/manifest.json",
+        manifest="packed/{dataset}.json",
         model="models/{dataset}/{method}/{seed}/model.safetensors",
     output:
         train="features/{dataset}/{method}/{seed}/train.npy",
@@ -30,13 +30,13 @@ rule extract_features:
     params:
         code=fingerprint("features"),
     shell:
-        "mlcl features --data $(dirname {input.manifest}) --model {input.model}"
+        "mlcl features --data {PACKED}/{wildcards.dataset} --model {input.model}"
         " --device {resources.device} --out $(dirname {output.test}) 2>&1 | tee {log}"
 
 
 rule extract_copies:
     input:
-        manifest=f"{PACKED}/{{dataset}}/manifest.json",
+        manifest="packed/{dataset}.json",
         model="models/{dataset}/{method}/{seed}/model.safetensors",
     output:
         "features/{dataset}/{method}/{seed}/copies.npy",
@@ -59,5 +59,5 @@ rule extract_copies:
         ),
         code=fingerprint("features"),
     shell:
-        "mlcl copies --data $(dirname {input.manifest}) --model {input.model}"
+        "mlcl copies --data {PACKED}/{wildcards.dataset} --model {input.model}"
         " --evaluation {params.evaluation:q} --device {resources.device} --out {output} 2>&1 | tee {log}"

@@ -7,7 +7,7 @@ rule train:
 # Snakemake deletes a job's outputs before it starts it.
 rule train_encoder:
     input:
-        manifest=f"{PACKED}/{{dataset}}/manifest.json",
+        manifest="packed/{dataset}.json",
     output:
         model="models/{dataset}/{method}/{seed}/model.safetensors",
         metrics="models/{dataset}/{method}/{seed}/metrics.csv",
@@ -28,6 +28,6 @@ rule train_encoder:
         method=method,
         code=fingerprint("train"),
     shell:
-        "mlcl train --data $(dirname {input.manifest}) --method {params.method:q} --seed {wildcards.seed}"
+        "mlcl train --data {PACKED}/{wildcards.dataset} --method {params.method:q} --seed {wildcards.seed}"
         " --device {resources.device} --gpus {resources.processes} --out $(dirname {output.model})"
         " --scratch training/{wildcards.dataset}/{wildcards.method}/{wildcards.seed} 2>&1 | tee {log}"
