@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -69,6 +70,13 @@ class Training:
             except psutil.Error:
                 pass
         raise AssertionError(f"no process trains in {self.scratch}")
+
+    @contextmanager
+    def held(self):
+        process = self.process()
+        process.suspend()
+        yield
+        process.resume()
 
     def kill(self, how):
         process = self.process()
@@ -145,11 +153,13 @@ def test_on_slurm(tmp_path, expected):
     time_out(trainings)
     for kill in range(2, KILLS_ON_SLURM):
         under_way(trainings, workflow)
-        victim = MOMENT.choice(trainings)
-        if kill % 2:
-            cancel(victim)
-        else:
-            victim.kill(signal.SIGKILL)
+        victim, other = MOMENT.sample(trainings, 2)
+        with other.held():  # a job takes a while to come back
+            if kill % 2:
+                cancel(victim)
+            else:
+                victim.kill(signal.SIGKILL)
+            under_way([victim], workflow)
     under_way(trainings, workflow)
     output = workflow.communicate(timeout=300)[0]
     assert workflow.returncode == 0, output
