@@ -49,14 +49,14 @@ def read(experiment: Experiment, evaluations: Sequence[Path]) -> Results:
 
     Raises `UserError` where an evaluation is missing, given twice, unreadable, or not what the config asks for.
     """
-    files = _by_run(experiment, evaluations)
+    runs = _by_run(experiment, evaluations)
     accuracies, paths = {}, {}
-    for dataset, (name, method) in product(experiment.datasets, experiment.methods.items()):
-        of_seeds = [files[dataset, name, seed] for seed in experiment.seeds]
-        runs = [_by_episode(path, frame, experiment, method) for path, frame in of_seeds]
-        paths[dataset, name] = [path for path, _ in of_seeds]
-        for row in runs[0].index:
-            accuracies[Cell(dataset, name, *row)] = 100 * np.stack([run.loc[row] for run in runs])
+    for dataset, method in product(experiment.datasets, experiment.methods):
+        files, tables = zip(*(runs.pop((dataset, method, seed)) for seed in experiment.seeds), strict=True)
+        paths[dataset, method] = list(files)
+        values = 100 * np.stack(tables)
+        for i, row in enumerate(tables[0].index):
+            accuracies[Cell(dataset, method, *row)] = values[:, i]
     return Results(accuracies, paths)
 
 
@@ -72,21 +72,21 @@ def summarize(results: Results) -> pd.DataFrame:
 
 
 def _by_run(experiment: Experiment, evaluations: Sequence[Path]) -> dict[Run, tuple[Path, pd.DataFrame]]:
-    """The evaluations, with their paths: each run of the experiment once and no other, in the config's order."""
+    """Each evaluation's path and accuracies as `_by_episode` gives them: every run of the experiment and no other."""
+    wanted = dict.fromkeys(product(experiment.datasets, experiment.methods, experiment.seeds))
     found: dict[Run, tuple[Path, pd.DataFrame]] = {}
     for path in sorted(map(Path, evaluations)):
         run, frame = _read(path)
         if run in found:
             raise UserError(f"{path}: is of {_name(run)}, as {found[run][0]} is; give one of them")
-        found[run] = path, frame
-    wanted = list(product(experiment.datasets, experiment.methods, experiment.seeds))
+        if run not in wanted:
+            raise UserError(f"{path}: is of {_name(run)}, no run of experiment {experiment.name}; leave it out")
+        # At once, file by file: the accuracies alone take an eighth of the frame's memory.
+        found[run] = path, _by_episode(path, frame, experiment, experiment.methods[run[1]])
     for run in wanted:
         if run not in found:
             raise UserError(f"no evaluation of {_name(run)} among those given; run mlcl evaluate first")
-    for run, (path, _) in found.items():
-        if run not in wanted:
-            raise UserError(f"{path}: is of {_name(run)}, no run of experiment {experiment.name}; leave it out")
-    return {run: found[run] for run in wanted}
+    return found
 
 
 def _name(run: Run) -> str:

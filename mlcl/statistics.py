@@ -8,6 +8,7 @@ training: other seeds train other encoders, and how far those lie apart is `Summ
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -41,8 +42,13 @@ def interval(accuracies: ArrayLike) -> tuple[float, float]:
         raise UserError(f"a confidence interval needs at least 2 episodes, given {len(values)}; evaluate more")
     if not np.isfinite(values).all():
         raise UserError("an episode's accuracy is not a number; run mlcl evaluate again")
-    quantile = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)
-    return float(values.mean()), float(quantile * values.std(ddof=1) / np.sqrt(len(values)))
+    return float(values.mean()), float(_quantile(len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+
+
+@cache
+def _quantile(freedom: int) -> float:
+    """Cached: a table takes the same one thousands of times, and scipy longer for it than numpy for all the rest."""
+    return stats.t.ppf((1 + LEVEL) / 2, freedom)
 
 
 def summarize(accuracies: ArrayLike) -> Summary:

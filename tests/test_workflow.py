@@ -236,3 +236,15 @@ def test_a_second_snakemake_on_the_same_experiment_is_told_so(checkout):
     assert second.returncode != 0
     assert "no other Snakemake process is trying to create the same files" in second.stdout + second.stderr
     assert "Traceback" not in second.stdout + second.stderr
+
+
+def test_an_experiment_longer_than_an_argument_reaches_the_tables(tmp_path):
+    checkout = Checkout(tmp_path)
+    methods = {f"m{i}": CONFIG["methods"]["single_level"] for i in range(300)}
+    checkout.configure({**CONFIG, "datasets": {"plain": CONFIG["datasets"]["plain"]}, "methods": methods})
+    for name in methods:
+        evaluation = checkout.results / "evaluations" / "plain" / name / "0.parquet"
+        evaluation.parent.mkdir(parents=True)
+        evaluation.touch()
+    done = checkout.snakemake()
+    assert "m0/0.parquet: cannot be read as an evaluation" in done.stdout + done.stderr

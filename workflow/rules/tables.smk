@@ -22,10 +22,12 @@ rule make_tables:
     conda:
         "../envs/python.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=lambda wildcards, input: 2000 + len(input.evaluations),
+        runtime=lambda wildcards, input: 10 + len(input.evaluations) // 100,
     params:
         experiment=experiment.model_dump_json(exclude={"device", "gpus"}),
         code=fingerprint("tables"),
+    # The experiment of a sweep outgrows what the system takes as one argument, 128 KiB: it goes through a pipe.
     shell:
-        "mlcl tables --experiment {params.experiment:q} --evaluations {input.evaluations} --out . 2>&1 | tee {log}"
+        "mlcl tables --experiment <(printf %s {params.experiment:q}) --evaluations {input.evaluations} --out ."
+        " 2>&1 | tee {log}"
