@@ -1,4 +1,7 @@
-"""python -m benchmarks [NAME...]: run the benchmarks and write their tables to results/benchmarks/."""
+"""python -m benchmarks [NAME...]: run the benchmarks and write their tables to results/benchmarks/.
+
+Without names all but `dag`, which takes half an hour, and `cost`, which counts and times nothing.
+"""
 
 from __future__ import annotations
 
