@@ -219,7 +219,7 @@ def tables() -> list[dict[str, object]]:
 
 
 def main(out: Path) -> None:
-    about = "A sweep with one job at a time on each core; growth: CPU seconds, times those of a tenth of the runs."
+    about = "Dry runs of a sweep; growth: CPU seconds, times those of a tenth of the runs."
     dry, executed = measure()
     write(out, "dag", about, dry)
     about = f"Executing jobs that do nothing; seconds of {os.cpu_count()} cores, which the jobs' shells share."
