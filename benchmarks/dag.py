@@ -40,6 +40,7 @@ while [ $# -gt 1 ]; do shift; [ "$1" = --out ] && out=$2; done
 case $stage in
 data)
     size='{"classes": 20, "smallest_class": 100}'
+    mkdir -p "$out"
     for file in images.npy labels.npy classes.csv; do : > "$out/$file"; done
     printf '{"dataset": %s, "splits": {"val": %s, "test": %s}}' "$dataset" "$size" "$size" > "$out/manifest.json" ;;
 train) sleep ${TRAIN:-0}; : > "$out/model.safetensors"; : > "$out/metrics.csv" ;;
