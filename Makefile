@@ -12,9 +12,10 @@ results: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest
 
-# And the slow ones: DVC beside Snakemake, and Slurm where one answers (tests/slurm.sh start).
+# And the slow ones: DVC beside Snakemake, several processes, kills, and Slurm where one answers (tests/slurm.sh start).
 test-all: test
-	$(BIN)/python -m pytest -m "dvc or slurm"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[slurm]'
+	$(BIN)/python -m pytest -m "distributed or dvc or kills or slurm"
 
 # The benchmarks, and the peers that they compare with.
 bench: .venv/ready

@@ -18,8 +18,9 @@ rule pack:
         mem_mb=1000,
         runtime=120,
     params:
+        folder=f"{PACKED}/{{dataset}}",
         dataset=dataset,
         code=packing_code,
     shell:
-        "mlcl data {params.dataset:q} --root ../.. --out {PACKED}/{wildcards.dataset} 2>&1 | tee {log}"
-        " && ln -s ../{PACKED}/{wildcards.dataset}/manifest.json {output}"
+        "mlcl data {params.dataset:q} --root ../.. --out {params.folder} 2>&1 | tee {log}"
+        " && ln -s ../{params.folder}/manifest.json {output}"

@@ -26,12 +26,13 @@ rule evaluate_episodes:
         mem_mb=2000,
         runtime=60,
     params:
+        data=f"{PACKED}/{{dataset}}",
         copies=lambda wildcards, input: (
             f"--copies {input.copies}" if input.copies else ""
         ),
         evaluation=experiment.evaluation.model_dump_json(),
         code=fingerprint("evaluate"),
     shell:
-        "mlcl evaluate --data {PACKED}/{wildcards.dataset} --features {input.features} {params.copies}"
+        "mlcl evaluate --data {params.data} --features {input.features} {params.copies}"
         " --evaluation {params.evaluation:q} --run {wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
         " --threads {threads} --device {resources.device} --out {output} 2>&1 | tee {log}"

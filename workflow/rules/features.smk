@@ -28,9 +28,10 @@ rule extract_features:
         mem_mb=3000,
         runtime=120,
     params:
+        data=f"{PACKED}/{{dataset}}",
         code=fingerprint("features"),
     shell:
-        "mlcl features --data {PACKED}/{wildcards.dataset} --model {input.model}"
+        "mlcl features --data {params.data} --model {input.model}"
         " --device {resources.device} --out $(dirname {output.test}) 2>&1 | tee {log}"
 
 
@@ -53,11 +54,12 @@ rule extract_copies:
         mem_mb=3000,
         runtime=120,
     params:
+        data=f"{PACKED}/{{dataset}}",
         # what the copies depend on: not, say, the number of shots
         evaluation=experiment.evaluation.model_dump_json(
             include={"split", "support_copies", "seed"}
         ),
         code=fingerprint("features"),
     shell:
-        "mlcl copies --data {PACKED}/{wildcards.dataset} --model {input.model}"
+        "mlcl copies --data {params.data} --model {input.model}"
         " --evaluation {params.evaluation:q} --device {resources.device} --out {output} 2>&1 | tee {log}"

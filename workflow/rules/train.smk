@@ -25,9 +25,10 @@ rule train_encoder:
         mem_mb=3000 * processes(),
         runtime=1440,
     params:
+        data=f"{PACKED}/{{dataset}}",
         method=method,
         code=fingerprint("train"),
     shell:
-        "mlcl train --data {PACKED}/{wildcards.dataset} --method {params.method:q} --seed {wildcards.seed}"
+        "mlcl train --data {params.data} --method {params.method:q} --seed {wildcards.seed}"
         " --device {resources.device} --gpus {resources.processes} --out $(dirname {output.model})"
         " --scratch training/{wildcards.dataset}/{wildcards.method}/{wildcards.seed} 2>&1 | tee {log}"
