@@ -177,7 +177,9 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
         pixels = x.numel() // x.shape[1]
-        variance, mean = (part.double() for part in torch.var_mean(x.to(weight.dtype), (0, 2, 3), correction=0))
+        # torch.var_mean is 30 times slower on images stored with their channels last. What is unused sets the type.
+        unused = torch.zeros_like(weight), torch.ones_like(weight)
+        mean, variance = (part.double() for part in torch.ops.aten.batch_norm_update_stats(x, *unused, 0.0))
         sums = pixels * torch.stack([torch.ones_like(mean), mean, variance + mean.square()])
         dist.all_reduce(sums)
         count, mean, square = sums[0, 0], sums[1] / sums[0], sums[2] / sums[0]
