@@ -15,7 +15,8 @@ import pytest
 from mlcl import tables
 from mlcl.config import Experiment
 from mlcl.errors import UserError
-from mlcl.layout import ABSENT, MINUS, Bold, Table, latex, markdown
+from mlcl.tables import comparison
+from mlcl.tables.layout import ABSENT, MINUS, Bold, Table, latex, markdown
 
 EPISODES = 12
 CLASSIFIERS = ["nearest_centroid", "cosine_centroid"]
@@ -233,7 +234,7 @@ def test_published_results_stand_before_ours_with_their_sources(tmp_path):
     experiment, paths = evaluate(MINI, tmp_path)
     tables.write(experiment, paths, tmp_path)
     rows = read_csv(tmp_path, "comparison")
-    known = pd.read_csv(tables.PUBLISHED, dtype=str, keep_default_na=False)
+    known = pd.read_csv(comparison.PUBLISHED, dtype=str, keep_default_na=False)
     known = known[known["dataset"] == "mini-ImageNet"]
     keys = ["method", "venue_year", "shot", "source", "kind"]
     published = [row for row in rows if row["kind"] != "ours"]
@@ -264,7 +265,7 @@ def test_published_results_are_for_the_same_tasks_only(tmp_path, evaluation):
 
 
 def test_no_published_result_has_a_place_in_the_table_twice():
-    known = pd.read_csv(tables.PUBLISHED)
+    known = pd.read_csv(comparison.PUBLISHED)
     assert len(known) == 246
     assert not known.duplicated(["method", "venue_year", "backbone", "dataset", "way", "shot"]).any()
     assert known["source"].notna().all()

@@ -1,34 +1,18 @@
-"""The figure of accuracy by level, drawn without pyplot's global state and with the same bytes every time."""
+"""Accuracy by level and by ensemble."""
 
 from __future__ import annotations
 
-from io import BytesIO
 from itertools import cycle
 from math import ceil
 
-import matplotlib.style
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette for the colour-blind without its yellow. The markers tell the methods apart in grey too, and,
-# being one more, make 56 different pairs.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+from mlcl.figures.style import COLOURS, MARKERS, drawn, styled
+
 ENSEMBLES = {"mean_probability": "mean\nprob.", "concatenate": "concat"}
-STYLE = {
-    "font.size": 9,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "grid.color": "0.9",
-    "svg.hashsalt": "mlcl",
-    "text.parse_math": False,  # a title may hold dollars
-}
-# What each format would otherwise say about when and by what it was made.
-METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 
 
 def levels(results: pd.DataFrame) -> dict[str, bytes]:
@@ -38,7 +22,7 @@ def levels(results: pd.DataFrame) -> dict[str, bytes]:
     `mean` and `ci95` in percent; panels, lines and colours follow its order. Returns the bytes of an SVG and a PNG.
     """
     shots, datasets, titles = (list(results[key].unique()) for key in ("shot", "dataset", "title"))
-    with matplotlib.style.context(["default", STYLE]):
+    with styled():
         # In inches; a legend's column takes 0.7 and 0.065 a character, its row 0.2.
         width = 0.8 + 3.4 * len(datasets)
         fitting = max(1, min(len(titles), int(width / (0.7 + 0.065 * max(map(len, titles))))))
@@ -53,13 +37,7 @@ def levels(results: pd.DataFrame) -> dict[str, bytes]:
         figure.supylabel(f"accuracy (%), {classifier}", fontsize="medium")
         handles = panels[0, 0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside upper center", ncols=fitting, frameon=False)
-        return {form: _drawn(figure, form) for form in METADATA}
-
-
-def _drawn(figure: Figure, form: str) -> bytes:
-    drawn = BytesIO()
-    figure.savefig(drawn, format=form, metadata=METADATA[form])
-    return drawn.getvalue()
+        return drawn(figure)
 
 
 def _panel(axes: Axes, results: pd.DataFrame, titles: list[str]) -> None:

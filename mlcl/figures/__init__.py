@@ -1,0 +1,1 @@
+"""The figures, each a function from numbers to the bytes of its formats."""

@@ -1,0 +1,60 @@
+"""An experiment's tables, and the figures that show their numbers.
+
+Every number is computed once, into a frame in long form that is the table's CSV; its markdown and LaTeX are that frame
+laid out. Accuracies, intervals and differences are in percent, with ten digits in the CSV and two decimals where they
+are laid out. The bytes depend on the config, the evaluations and their paths alone, not on the order of the files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from mlcl.config import Experiment
+from mlcl.figures import accuracy
+from mlcl.files import replacing
+from mlcl.tables import ablation, comparison, differences
+from mlcl.tables.layout import latex, markdown
+from mlcl.tables.study import Study, read
+
+TABLES = {"comparison": comparison.build, "ablation": ablation.build, "differences": differences.build}
+FIGURES = {"levels": accuracy.levels}
+
+
+def write(experiment: Experiment, evaluations: Sequence[Path], out: Path) -> None:
+    """Write `out`/tables/<table>.{md,csv,tex}, `out`/figures/<figure>.{svg,png} and, for tools that compare runs,
+    `out`/tables/metrics.json.
+
+    Either all of them are replaced or none. Raises `UserError` as `results.read` does.
+    """
+    study = read(experiment, evaluations, out)
+    contents: dict[Path, bytes] = {}
+    for name, build in TABLES.items():
+        frame, tables = build(study)
+        stem = out / "tables" / name
+        contents[stem.with_suffix(".md")] = "\n".join(map(markdown, tables)).encode()
+        contents[stem.with_suffix(".tex")] = "\n\\bigskip\n\n".join(map(latex, tables)).encode()
+        contents[stem.with_suffix(".csv")] = _csv(frame).encode()
+    contents[out / "tables" / "metrics.json"] = _metrics(study).encode()
+    for name, draw in FIGURES.items():
+        for form, drawn in draw(study.first).items():
+            contents[out / "figures" / f"{name}.{form}"] = drawn
+    with replacing(*contents) as temporaries:
+        for temporary, content in zip(temporaries, contents.values(), strict=True):
+            temporary.write_bytes(content)
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+
+
+def _metrics(study: Study) -> str:
+    """The comparison's accuracies of ours by data set, method, representation and shot."""
+    tree: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for row in comparison.compared(study).itertuples():
+        shots = tree.setdefault(row.dataset, {}).setdefault(row.method, {}).setdefault(row.representation, {})
+        shots[f"{row.shot}-shot"] = round(row.mean, 4)
+    return json.dumps(tree, indent=2) + "\n"

@@ -1,0 +1,63 @@
+"""Paired differences on the same episodes: within each method, from the first, and between any two."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import combinations, product
+
+import pandas as pd
+
+from mlcl import statistics
+from mlcl.config import Experiment
+from mlcl.results import Cell
+from mlcl.tables.layout import MINUS, Table, lay_out
+from mlcl.tables.study import Study, columns, protocol, roles, titles
+
+Side = tuple[str, str]
+"""Method and representation."""
+
+
+def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
+    experiment, found = study.experiment, study.results
+    classifier = experiment.evaluation.classifiers[0]
+    rows = []
+    for (block, label, first, second), (dataset, shot) in product(_pairs(experiment), columns(experiment)):
+        row = {"block": block, "label": label, "dataset": dataset, "shot": shot, "classifier": classifier}
+        accuracies = []
+        for side, (method, representation) in {"first": first, "second": second}.items():
+            accuracies.append(found.accuracies[Cell(dataset, method, shot, classifier, representation)])
+            row[f"{side}_method"] = method
+            row[f"{side}_representation"] = representation
+            row[f"{side}_evaluations"] = study.sources[dataset, method]
+        row["seeds"], row["episodes"] = accuracies[0].shape
+        row["difference"], row["ci95"] = statistics.difference(*(values.mean(axis=0) for values in accuracies))
+        rows.append(row)
+    frame = pd.DataFrame(rows)
+    shown = frame.assign(bold=frame["difference"].abs() > frame["ci95"])
+    labels = {"label": "Difference"}
+    notes = [
+        protocol(experiment, classifier),
+        "Both sides meet the same episodes, and the interval is over the episodes' differences. Bold: it excludes 0; "
+        "each interval stands for itself, not corrected for their number.",
+    ]
+    title = "Paired differences, points of accuracy"
+    table = lay_out(title, shown, columns(experiment), labels, "difference", notes, sign="+")
+    return frame.drop(columns=["block", "label"]), [table]
+
+
+def _pairs(experiment: Experiment) -> Iterator[tuple[str, str, Side, Side]]:
+    """Heading, label, and the sides to subtract, the second from the first."""
+    names = titles(experiment)
+    sides = {
+        (name, role): (name, key) for name, method in experiment.methods.items() for role, key in roles(method).items()
+    }
+    baseline, *others = names
+    for name in names:
+        heading = f"ensemble {MINUS} last level, same method"
+        yield heading, names[name], sides[name, "ensemble"], sides[name, "last level"]
+    for name in others:
+        heading = f"ensemble {MINUS} last level of {names[baseline]}"
+        yield heading, names[name], sides[name, "ensemble"], sides[baseline, "last level"]
+    for role, (second, first) in product(("ensemble", "last level"), combinations(names, 2)):
+        label = f"{names[first]} {MINUS} {names[second]}"
+        yield f"{role} {MINUS} {role}", label, sides[first, role], sides[second, role]
