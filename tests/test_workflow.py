@@ -148,7 +148,7 @@ def test_a_change_of_code_costs_what_follows_and_a_comment_nothing(checkout):
     features = checkout.folder / "mlcl" / "features.py"
     features.write_text(features.read_text() + "\n# a remark\n")
     assert checkout.jobs() == {}
-    tables = checkout.folder / "mlcl" / "tables.py"
+    tables = checkout.folder / "mlcl" / "tables" / "__init__.py"
     tables.write_text(tables.read_text() + "\nANSWER = 42\n")
     assert checkout.jobs() == {"make_tables": 1}
 
