@@ -13,9 +13,10 @@ test: .venv/ready
 	$(BIN)/python -m pytest
 
 # And the slow ones: DVC beside Snakemake, several processes, kills, and Slurm where one answers (tests/slurm.sh start).
+SLOW := distributed or dvc or kills or slurm
 test-all: test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[slurm]'
-	$(BIN)/python -m pytest -m "distributed or dvc or kills or slurm"
+	$(BIN)/python -m pytest -m "$(SLOW)"
 
 # The benchmarks, and the peers that they compare with.
 bench: .venv/ready

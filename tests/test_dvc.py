@@ -64,6 +64,14 @@ def test_dvc_has_nothing_to_do_after_snakemake(repository):
     assert repository.clean() or "paper" in repository.run("dvc", "status")
 
 
+def test_a_clone_pulls_what_was_run(repository):
+    repository.commit("default experiment")
+    repository.run("dvc", "push")
+    early = repository.clone("early")
+    early.run("dvc", "pull", "--allow-missing")
+    assert early.jobs("snakemake") == {}
+
+
 def test_snakemake_has_nothing_to_do_after_dvc(repository):
     assert repository.jobs("snakemake") == {}
     assert repository.jobs("dvc", "repro", "paper/dvc.yaml") == PAPER_ALL
@@ -203,7 +211,7 @@ def test_without_a_pull_tables_in_git_are_made_again_with_a_warning(repository):
     fresh = repository.clone("fresh")
     output = fresh.run("snakemake", *OF_PAPER, "--forcerun", "make_tables")
     assert "but not Snakemake's records of what made them" in output
-    assert "run 'dvc pull'" in output
+    assert "run 'dvc pull --allow-missing'" in output
     assert "make_tables" in output
     assert "train_encoder" not in output
     assert fresh.run("git", "status", "--short") == ""

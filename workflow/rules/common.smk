@@ -122,5 +122,5 @@ if (results / "evaluations").exists() and not any(
 ):
     logger.warning(
         f"{results}: holds results, but not Snakemake's records of what made them, so that changes of config or code "
-        "go unnoticed; run 'dvc pull', or delete the folder to make everything anew"
+        "go unnoticed; run 'dvc pull --allow-missing', or delete the folder to make everything anew"
     )
