@@ -129,7 +129,7 @@ def tables(given: argparse.Namespace) -> None:
     from mlcl import config
     from mlcl.tables import write
 
-    write(config.part(config.Experiment, given.experiment), given.evaluations, given.out)
+    write(config.part(config.Experiment, given.experiment), given.evaluations, given.out, given.root)
 
 
 def _run(name: str) -> tuple[str, str, int]:
@@ -208,6 +208,7 @@ def parser() -> argparse.ArgumentParser:
     command = stage(tables, "Write the tables and the figure from the evaluations.")
     command.add_argument("--experiment", required=True, metavar="SPEC", help="JSON, or a config file")
     command.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
+    command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="where relative paths start")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     command = stage(status, "Say what of an experiment is done, running, stopped or waiting.")

@@ -273,6 +273,9 @@ class Experiment(Part):
     """`auto`: the GPU where there is one."""
     gpus: Positive = 1
     """GPUs that a training takes, a process each: every batch is shared among them. With `device: cpu`, processes."""
+    published: tuple[str, ...] = ()
+    """CSV files with more numbers for the comparison, in the columns of mlcl/published_results.csv; relative paths
+    start at the root of the repository."""
 
     @model_validator(mode="before")
     @classmethod

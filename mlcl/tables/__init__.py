@@ -17,26 +17,27 @@ from mlcl.config import Experiment
 from mlcl.figures import accuracy
 from mlcl.files import replacing
 from mlcl.tables import ablation, comparison, differences
-from mlcl.tables.layout import latex, markdown
+from mlcl.tables.layout import PREAMBLE, latex, markdown
 from mlcl.tables.study import Study, read
 
 TABLES = {"comparison": comparison.build, "ablation": ablation.build, "differences": differences.build}
 FIGURES = {"levels": accuracy.levels}
 
 
-def write(experiment: Experiment, evaluations: Sequence[Path], out: Path) -> None:
+def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: Path = Path()) -> None:
     """Write `out`/tables/<table>.{md,csv,tex}, `out`/figures/<figure>.{svg,png} and, for tools that compare runs,
     `out`/tables/metrics.json.
 
-    Either all of them are replaced or none. Raises `UserError` as `results.read` does.
+    The relative paths of `experiment.published` start at `root`. Either all files are replaced or none. Raises
+    `UserError` as `results.read` and `published.read` do.
     """
-    study = read(experiment, evaluations, out)
+    study = read(experiment, evaluations, out, root)
     contents: dict[Path, bytes] = {}
     for name, build in TABLES.items():
         frame, tables = build(study)
         stem = out / "tables" / name
         contents[stem.with_suffix(".md")] = "\n".join(map(markdown, tables)).encode()
-        contents[stem.with_suffix(".tex")] = "\n\\bigskip\n\n".join(map(latex, tables)).encode()
+        contents[stem.with_suffix(".tex")] = (PREAMBLE + "\n\\bigskip\n\n".join(map(latex, tables))).encode()
         contents[stem.with_suffix(".csv")] = _csv(frame).encode()
     contents[out / "tables" / "metrics.json"] = _metrics(study).encode()
     for name, draw in FIGURES.items():

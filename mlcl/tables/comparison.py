@@ -1,22 +1,25 @@
-"""Published results, where there are some of a data set, then each method's last level and ensemble."""
+"""Published results beside each method's last level and ensemble, a table a data set.
+
+What may be compared comes first, grouped as in the paper's claim; what may not is kept apart below and never marked.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 
-from mlcl.config import Experiment
 from mlcl.tables.layout import Table, lay_out
-from mlcl.tables.study import Study, best, columns, protocol, roles
+from mlcl.tables.study import Study, best, protocol, roles
 
-PUBLISHED = Path(__file__).parents[1] / "published_results.csv"
-# What PUBLISHED calls the data set that a config's `source` names.
-PUBLISHED_NAMES = {"mini-imagenet": "mini-ImageNet"}
-COMPARISON = [
+PAPER = "2021-07"  # when it appeared
+LATE = "appeared after July 2021"
+COMPARED = ["regular", "ensemble", "single-level contrastive", "this paper", "added", "ours"]
+APART = [LATE, "transductive", "semi-supervised"]
+COLUMNS = [
+    "block",
     "kind",
     "method",
     "venue_year",
+    "appeared",
     "encoder",
     "representation",
     "dataset",
@@ -24,30 +27,22 @@ COMPARISON = [
     "accuracy",
     "ci95",
     "source",
+    "note",
 ]
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
-    experiment = study.experiment
-    published, ours = _published(experiment), _ours(study)
-    frame = pd.concat([published, ours], ignore_index=True)
-    shown = frame.assign(block="", bold=[*[False] * len(published), *best(ours, "accuracy")])
-    labels = {"method": "Method", "encoder": "Encoder", "representation": "Representation"}
-    notes = [
-        "Ours: " + protocol(experiment, experiment.evaluation.classifiers[0]),
-        "Last level: the representation of the encoder's last level alone. Ensemble: one classifier a level, their "
-        "class probabilities averaged. Bold: the best of ours in its column.",
+    published = study.published.assign(representation="")
+    published["block"] = [
+        LATE if kind not in APART and _late(appeared) else kind
+        for kind, appeared in zip(published["kind"], published["appeared"], strict=True)
     ]
-    if len(published):
-        marks = {source: f"[{number}]" for number, source in enumerate(published["source"].unique(), 1)}
-        shown = shown.assign(block=shown["kind"], cited=_citations(shown, marks))
-        labels = {"method": "Method", "cited": "Published", **labels}
-        notes += [
-            "Published results are cited from the sources in brackets, not rerun; their training, image sizes and "
-            "numbers of episodes differ. The headings that group them are ours.",
-            *(f"{mark} {source}" for source, mark in marks.items()),
-        ]
-    return frame, [lay_out("Comparison, accuracy (%)", shown, columns(experiment), labels, "accuracy", notes)]
+    frame = pd.concat([published, _ours(study)], ignore_index=True)[COLUMNS]
+    frame["block"] = pd.Categorical(frame["block"], [*COMPARED, *APART])
+    marked = frame.assign(accuracy=frame["accuracy"].where(frame["block"].isin(COMPARED)))
+    shown = frame.assign(bold=best(marked, "accuracy"), underlined=best(marked, "accuracy", rank=2))
+    tables = [_table(study, name, shown[shown["dataset"] == name]) for name in study.experiment.datasets]
+    return frame, tables
 
 
 def compared(study: Study) -> pd.DataFrame:
@@ -61,26 +56,71 @@ def compared(study: Study) -> pd.DataFrame:
     )
 
 
-def _citations(frame: pd.DataFrame, marks: dict[str, str]) -> pd.Series:
-    """Venue, year and the marks of all sources of a row; blank for ours."""
-    rows = frame.groupby(["method", "venue_year", "encoder"])["source"]
-    cited = rows.transform(lambda sources: "".join(marks.get(source, "") for source in sources.unique()))
-    return (frame["venue_year"] + " " + cited).str.strip()
+def _late(appeared: str | None) -> bool:
+    """A year alone may mean its last month."""
+    return appeared is not None and (appeared + "-12")[:7] > PAPER
 
 
-def _published(experiment: Experiment) -> pd.DataFrame:
-    """What others report on the test classes of the experiment's data sets, for tasks of its shape."""
-    evaluation = experiment.evaluation
-    known = pd.read_csv(PUBLISHED).rename(columns={"backbone": "encoder"}).assign(representation="")
-    same = (known["way"] == evaluation.way) & known["shot"].isin(evaluation.shots) & (evaluation.split == "test")
-    by_dataset = [
-        known[same & (known["dataset"] == PUBLISHED_NAMES.get(dataset.source))].assign(dataset=name)
-        for name, dataset in experiment.datasets.items()
+def _table(study: Study, dataset: str, rows: pd.DataFrame) -> Table:
+    experiment = study.experiment
+    published = rows[rows["block"] != "ours"]
+    labels = {"method": "Method", "encoder": "Encoder", "representation": "Representation"}
+    notes = [
+        "Ours: " + protocol(experiment, experiment.evaluation.classifiers[0]),
+        "Last level: the representation of the encoder's last level alone. Ensemble: one classifier a level, their "
+        "class probabilities averaged. Bold: the best of its column; underlined: the second best.",
     ]
-    return pd.concat(by_dataset).sort_index(kind="stable")[COMPARISON]
+    if len(published):
+        sources = _marks(published["source"], "[{}]")
+        remarks = _marks(published["note"], "({})")
+        headings = {block: f"kept apart: {block}" if block in APART else block for block in [*COMPARED, *APART]}
+        rows = rows.sort_values("block", kind="stable").assign(cited=_citations(rows, sources, remarks))
+        rows["block"] = rows["block"].map(headings).astype(str)
+        labels = {"method": "Method", "cited": "Published", **labels}
+        notes += _notes(published)
+        notes += [f"{mark} {text}" for marks in (remarks, sources) for text, mark in marks.items()]
+    else:
+        rows = rows.assign(block="")
+    title = f"Comparison on {dataset}, accuracy (%)"
+    columns = [(dataset, shot) for shot in experiment.evaluation.shots]
+    return lay_out(title, rows, columns, labels, "accuracy", notes)
+
+
+def _notes(published: pd.DataFrame) -> list[str]:
+    notes = [
+        "Published results are cited from the sources in square brackets, not rerun; round brackets refer to the notes "
+        "below. Their training, image sizes and numbers of episodes differ, and so do their encoders: the marks span "
+        "all of these, and numbers of different encoders are not strictly comparable. The headings are ours.",
+        "Kept apart and not marked: methods that appeared after July 2021, the month of the paper, and those that see "
+        "more than the labelled shots of a task (transductive: its queries; semi-supervised: unlabelled images). A "
+        "method's date is that of the preprint or workshop where its reference names one, else its venue's; a year "
+        "alone is taken for its December.",
+    ]
+    if (published["block"] == "added").any():
+        notes.append("Added: from the files that the experiment's config names under published.")
+    if (published["accuracy"].isna() & (published["block"] == "this paper")).any():
+        notes.append(
+            "This paper: its own numbers are not public to us. Its lines in mlcl/published_results.csv, one a number, "
+            "are where to enter them: accuracy and, where there is one, ci95."
+        )
+    return notes
+
+
+def _marks(texts: pd.Series, form: str) -> dict[str, str]:
+    """A number for each text that is not empty, in order of appearance."""
+    return {text: form.format(number) for number, text in enumerate(filter(None, texts.unique()), 1)}
+
+
+def _citations(rows: pd.DataFrame, *marks: dict[str, str]) -> pd.Series:
+    """Venue, year and the marks of all sources and notes of a line of the table; blank for ours."""
+    line = rows.groupby(["method", "venue_year", "encoder", "representation"])
+    cited = rows["venue_year"].copy()
+    for column, of in zip(("source", "note"), marks, strict=True):
+        cited += " " + line[column].transform(lambda texts, of=of: "".join(of.get(text, "") for text in texts.unique()))
+    return cited.str.split().str.join(" ")
 
 
 def _ours(study: Study) -> pd.DataFrame:
     rows = compared(study)
-    ours = rows.assign(kind="ours", method=rows["title"], venue_year="")
-    return ours.rename(columns={"mean": "accuracy", "evaluations": "source"})[COMPARISON]
+    ours = rows.assign(block="ours", kind="ours", method=rows["title"], venue_year="", appeared=None, note="")
+    return ours.rename(columns={"mean": "accuracy", "evaluations": "source"})

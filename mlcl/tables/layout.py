@@ -35,8 +35,18 @@ LATEX = str.maketrans(
 )
 
 
+# Of every .tex file. Tables and notes of a comparison are longer than a page: so no `tabular`, no `table` around it.
+PREAMBLE = r"""% Needs \usepackage{array,booktabs,longtable}, and lines of 16 cm for four columns of numbers.
+% To be \input in the text, not in a table or minipage, since it may run over several pages.
+"""
+
+
 class Bold(str):
     """A text to be set in bold."""
+
+
+class Underlined(str):
+    """A text to be underlined."""
 
 
 class Table(NamedTuple):
@@ -63,23 +73,26 @@ def lay_out(
 ) -> Table:
     """A row for each combination of the frame's `labels` (column: heading), a column for each data set and shot.
 
-    `frame` has a row a number: block, the labels, dataset, shot, `value` with its ci95 (NaN: none), and bold. Rows
-    and blocks come in the frame's order. `sign` "+" marks positive numbers.
+    `frame` has a row a number: block, the labels, dataset, shot, `value` with its ci95 (NaN: none), bold and, if it
+    likes, underlined. Rows and blocks come in the frame's order. `sign` "+" marks positive numbers.
     """
+    frame = frame.assign(underlined=frame.get("underlined", False))
     blocks: dict[str, list[list[str]]] = {}
     for heading, block in frame.groupby("block", sort=False):
         blocks[heading] = []
         for names, row in block.groupby(list(labels), sort=False):
-            numbers = zip(row["dataset"], row["shot"], row[value], row["ci95"], row["bold"], strict=True)
+            numbers = row[["dataset", "shot", value, "ci95", "bold", "underlined"]].itertuples(index=False, name=None)
             texts = {(dataset, shot): _text(*number, sign) for dataset, shot, *number in numbers}
             blocks[heading].append([*names, *(texts.get(column, ABSENT) for column in columns)])
     return Table(title, list(labels.values()), list(columns), blocks, list(notes))
 
 
-def _text(mean: float, ci95: float, bold: bool, sign: str) -> str:
+def _text(mean: float, ci95: float, bold: bool, underlined: bool, sign: str) -> str:
     """The only place where numbers are rounded: two decimals, and no negative zero."""
+    if np.isnan(mean):
+        return ABSENT
     text = f"{mean:{sign}z.2f}" if np.isnan(ci95) else f"{mean:{sign}z.2f} ± {ci95:.2f}"
-    return (Bold if bold else str)(text.replace("-", MINUS))
+    return (Bold if bold else Underlined if underlined else str)(text.replace("-", MINUS))
 
 
 def markdown(table: Table) -> str:
@@ -102,41 +115,56 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 def _markdown_text(text: str) -> str:
     escaped = re.sub(r"([\\`*_|<])", r"\\\1", text)
-    return f"**{escaped}**" if isinstance(text, Bold) else escaped
+    match text:
+        case Bold():
+            return f"**{escaped}**"
+        case Underlined():
+            return f"<u>{escaped}</u>"
+    return escaped
 
 
 def latex(table: Table) -> str:
-    """A `tabular` with booktabs' rules, the notes below it. To be input inside of a `table`, or of the text."""
+    """A `longtable` with booktabs' rules, the notes below it; to go below `PREAMBLE`, which says what it needs."""
     labels, width = len(table.labels), len(table.labels) + len(table.columns)
     datasets = [(name, len(list(columns))) for name, columns in groupby(table.columns, key=itemgetter(0))]
     spans = [f"\\multicolumn{{{count}}}{{c}}{{{_latex_text(name)}}}" for name, count in datasets]
     ends = accumulate((count for _, count in datasets), initial=labels)
-    lines = [
-        f"\\begin{{tabular}}{{{'l' * labels}{'c' * len(table.columns)}}}",
+    head = [
         r"\toprule",
         f"\\multicolumn{{{labels}}}{{l}}{{}} & {' & '.join(spans)} \\\\",
         " ".join(f"\\cmidrule(lr){{{end + 1}-{next_end}}}" for end, next_end in pairwise(ends)),
         _latex_row([*table.labels, *(f"{shot}-shot" for _, shot in table.columns)]),
     ]
+    body = []
     for heading, rows in table.blocks.items():
-        lines.append(r"\midrule")
+        body.append(r"\midrule")
         if heading:
-            lines.append(f"\\multicolumn{{{width}}}{{l}}{{\\emph{{{_latex_text(heading)}}}}} \\\\")
-        lines += map(_latex_row, rows)
-    notes = [f"\\textbf{{{_latex_text(table.title)}.}}", *map(_latex_text, table.notes)]
+            body.append(f"\\multicolumn{{{width}}}{{l}}{{\\emph{{{_latex_text(heading)}}}}} \\\\*")
+        body += map(_latex_row, rows)
+    names = zip(table.labels, *(row[:labels] for rows in table.blocks.values() for row in rows), strict=True)
+    form = [*(_latex_column(texts, limit=max(18, 40 // labels)) for texts in names), *"c" * len(table.columns)]
     return "\n".join(
         [
-            *lines,
-            r"\bottomrule",
-            r"\end{tabular}",
-            "",
-            r"\medskip",
-            r"\begin{minipage}{\linewidth}\footnotesize\raggedright",
-            "\n\n".join(notes),
-            r"\end{minipage}",
+            r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}",
+            f"\\begin{{longtable}}{{{''.join(form)}}}",
+            f"\\caption{{{_latex_text(table.title)}}} \\\\",
+            *[*head, r"\endfirsthead"],
+            *[*head, r"\endhead"],
+            *[r"\bottomrule", r"\endfoot"],
+            *body,
+            r"\end{longtable}",
+            r"\raggedright",
+            "\n\n".join(map(_latex_text, table.notes)),
+            r"\par\endgroup",
             "",
         ]
     )
+
+
+def _latex_column(texts: Iterable[str], limit: int) -> str:
+    """Half an em for each of at most `limit` characters, beyond which texts wrap; a first word only after a space."""
+    characters = min(max(map(len, texts)), limit)
+    return f">{{\\raggedright\\arraybackslash\\hspace{{0pt}}}}p{{{characters / 2}em}}"
 
 
 def _latex_row(texts: Sequence[str]) -> str:
@@ -145,4 +173,9 @@ def _latex_row(texts: Sequence[str]) -> str:
 
 def _latex_text(text: str) -> str:
     escaped = text.translate(LATEX)
-    return f"\\textbf{{{escaped}}}" if isinstance(text, Bold) else escaped
+    match text:
+        case Bold():
+            return f"\\textbf{{{escaped}}}"
+        case Underlined():
+            return f"\\underline{{{escaped}}}"
+    return escaped

@@ -14,6 +14,7 @@ import pandas as pd
 from mlcl import results
 from mlcl.config import Experiment, Method
 from mlcl.results import ENSEMBLE, Results
+from mlcl.tables import published
 
 
 class Study(NamedTuple):
@@ -24,6 +25,8 @@ class Study(NamedTuple):
     """As `results.summarize` gives it, with each method's title and encoder, and the evaluations behind each number."""
     sources: dict[tuple[str, str], str]
     """The evaluations behind a data set and method, relative to the folder that the tables go to."""
+    published: pd.DataFrame
+    """As `published.read` gives it."""
 
     @property
     def first(self) -> pd.DataFrame:
@@ -31,8 +34,9 @@ class Study(NamedTuple):
         return self.summary[self.summary["classifier"] == self.experiment.evaluation.classifiers[0]]
 
 
-def read(experiment: Experiment, evaluations: Sequence[Path], out: Path) -> Study:
-    """Raises `UserError` as `results.read` does."""
+def read(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: Path) -> Study:
+    """Raises `UserError` as `results.read` and `published.read` do."""
+    known = published.read(experiment, root)
     found = results.read(experiment, evaluations)
     sources = {
         key: "; ".join(Path(os.path.relpath(path, out)).as_posix() for path in paths)
@@ -45,7 +49,7 @@ def read(experiment: Experiment, evaluations: Sequence[Path], out: Path) -> Stud
         encoder=summary["method"].map({name: encoder(method) for name, method in experiment.methods.items()}),
         evaluations=[sources[run] for run in runs],
     )
-    return Study(experiment, found, summary, sources)
+    return Study(experiment, found, summary, sources, known)
 
 
 def titles(experiment: Experiment) -> dict[str, str]:
@@ -85,7 +89,7 @@ def protocol(experiment: Experiment, classifier: str) -> str:
     )
 
 
-def best(frame: pd.DataFrame, column: str) -> pd.Series:
-    """Whether a number, as shown, is the highest of its data set and shot."""
-    shown = frame[column].round(2)
-    return shown == shown.groupby([frame["dataset"], frame["shot"]]).transform("max")
+def best(frame: pd.DataFrame, column: str, rank: int = 1) -> pd.Series:
+    """Whether a number, as shown, is the highest of its data set and shot; rank 2 asks for the next lower one."""
+    shown = frame[column].round(2).groupby([frame["dataset"], frame["shot"]])
+    return shown.rank(method="dense", ascending=False) == rank

@@ -11,7 +11,10 @@ rule tables:
 
 rule make_tables:
     input:
-        published="../../mlcl/published_results.csv",
+        published=[
+            Path("../..", file)
+            for file in ("mlcl/published_results.csv", *experiment.published)
+        ],
         evaluations=expand("evaluations/{dataset}/{method}/{seed}.parquet", **RUNS),
     output:
         rules.tables.input,
@@ -29,5 +32,5 @@ rule make_tables:
         code=fingerprint("tables"),
     # The experiment of a sweep outgrows what the system takes as one argument, 128 KiB: it goes through a pipe.
     shell:
-        "mlcl tables --experiment <(printf %s {params.experiment:q}) --evaluations {input.evaluations} --out ."
-        " 2>&1 | tee {log}"
+        "mlcl tables --experiment <(printf %s {params.experiment:q}) --evaluations {input.evaluations}"
+        " --root ../.. --out . 2>&1 | tee {log}"
