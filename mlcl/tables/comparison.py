@@ -56,9 +56,9 @@ def compared(study: Study) -> pd.DataFrame:
     )
 
 
-def _late(appeared: str | None) -> bool:
+def _late(appeared: str) -> bool:
     """A year alone may mean its last month."""
-    return appeared is not None and (appeared + "-12")[:7] > PAPER
+    return appeared != "" and (appeared + "-12")[:7] > PAPER
 
 
 def _table(study: Study, dataset: str, rows: pd.DataFrame) -> Table:
@@ -122,5 +122,5 @@ def _citations(rows: pd.DataFrame, *marks: dict[str, str]) -> pd.Series:
 
 def _ours(study: Study) -> pd.DataFrame:
     rows = compared(study)
-    ours = rows.assign(block="ours", kind="ours", method=rows["title"], venue_year="", appeared=None, note="")
+    ours = rows.assign(block="ours", kind="ours", method=rows["title"], venue_year="", appeared="", note="")
     return ours.rename(columns={"mean": "accuracy", "evaluations": "source"})

@@ -23,8 +23,8 @@ class Row(Part):
 
     method: str
     venue_year: str = ""
-    appeared: Annotated[str, Field(pattern=r"^\d{4}(-(0[1-9]|1[0-2]))?$")] | None = None
-    """When the method first appeared, by its reference: YYYY-MM, or YYYY."""
+    appeared: Annotated[str, Field(pattern=r"^\d{4}(-(0[1-9]|1[0-2]))?$")] = ""
+    """When the method first appeared, by its reference: YYYY-MM, YYYY, or nothing: not late."""
     encoder: str = ""
     dataset: str
     way: Positive | None = None
