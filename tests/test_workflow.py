@@ -224,6 +224,17 @@ def test_experiments_at_once_pack_their_data_once(tmp_path):
     assert packed.stat() == made
 
 
+def test_numbers_of_ones_own_reach_the_comparison_and_a_change_of_them_costs_the_tables(checkout):
+    own = checkout.folder / "own.csv"
+    checkout.configure({**CONFIG, "published": ["own.csv"]})
+    for accuracy in (81.25, 81.5):
+        own.write_text(f"method,dataset,shot,accuracy\nMine,plain,1,{accuracy}\n")
+        assert checkout.jobs() == {"make_tables": 1}
+        assert checkout.snakemake().returncode == 0
+        assert checkout.jobs() == {}
+        assert f"{accuracy:.2f}" in (checkout.results / "tables" / "comparison.md").read_text()
+
+
 def test_a_second_snakemake_on_the_same_experiment_is_told_so(checkout):
     locks = checkout.results / ".snakemake" / "locks"
     with checkout.start("--forcerun", "make_tables") as first:
