@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ SPEC = "JSON, or FILE:KEY as in config/config.yaml:{}"
 
 
 def main(arguments: list[str] | None = None) -> None:
+    if arguments is None:
+        # At once, as every file allows: Python's KeyboardInterrupt is now and then swallowed by what is being imported.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     words = sys.argv[1:] if arguments is None else arguments
     if words[:1] == ["data"] and words[1:2] and words[1] in ("verify", "show"):
         words = words[1:]  # `mlcl data NAME` takes any other word for a data set
@@ -22,8 +26,6 @@ def main(arguments: list[str] | None = None) -> None:
         given.run(given)
     except UserError as error:
         sys.exit(f"mlcl {given.stage}: {error}")
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def data(given: argparse.Namespace) -> None:
