@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -127,9 +128,12 @@ def test_notes_and_sources_stand_below_the_tables_that_use_them(both):
     for dataset, name in {"mini-imagenet": "mini-ImageNet", "tiered-imagenet": "tiered-ImageNet"}.items():
         text = of_dataset(both, dataset)
         rows = known()[known()["dataset"] == name]
-        for column, form in {"source": r"^\[(\d+)\] (.*)$", "note": r"^\((\d+)\) (.*)$"}.items():
-            below = [(int(n), line.replace("\\", "")) for n, line in re.findall(form, text, re.MULTILINE)]
-            assert below == list(enumerate(filter(None, rows[column].unique()), 1))
+        for column, mark in {"source": r"\[(\d+)\]", "note": r"\((\d+)\)"}.items():
+            below = re.findall(f"^{mark} (.*)$", text, re.MULTILINE)
+            assert [int(n) for n, _ in below] == list(range(1, len(below) + 1))
+            assert {line.replace("\\", "") for _, line in below} == set(rows[column]) - {""}
+            marks = re.findall(mark, "".join(itertools.chain(*by_block(text).values())))
+            assert list(dict.fromkeys(marks)) == [n for n, _ in below]  # numbered as they are met
     text = of_dataset(both, "mini-imagenet")
     assert "| ProtoNet | NeurIPS 2017 [1] | Conv-4 |  | 49.42 ± 0.78 | 68.20 ± 0.66 |" in text
     assert "| MAML | ICML 2017 [2] (1) | Conv-4 (32ch) |" in text

@@ -62,7 +62,7 @@ def _late(appeared: str) -> bool:
 
 
 def _table(study: Study, dataset: str, rows: pd.DataFrame) -> Table:
-    experiment = study.experiment
+    experiment, rows = study.experiment, rows.sort_values("block", kind="stable")
     published = rows[rows["block"] != "ours"]
     labels = {"method": "Method", "encoder": "Encoder", "representation": "Representation"}
     notes = [
@@ -74,8 +74,7 @@ def _table(study: Study, dataset: str, rows: pd.DataFrame) -> Table:
         sources = _marks(published["source"], "[{}]")
         remarks = _marks(published["note"], "({})")
         headings = {block: f"kept apart: {block}" if block in APART else block for block in [*COMPARED, *APART]}
-        rows = rows.sort_values("block", kind="stable").assign(cited=_citations(rows, sources, remarks))
-        rows["block"] = rows["block"].map(headings).astype(str)
+        rows = rows.assign(cited=_citations(rows, sources, remarks), block=rows["block"].map(headings).astype(str))
         labels = {"method": "Method", "cited": "Published", **labels}
         notes += _notes(published)
         notes += [f"{mark} {text}" for marks in (remarks, sources) for text, mark in marks.items()]
