@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +48,7 @@ def launch(processes: int, work: Callable[..., None], *arguments: Any) -> None:
 
 
 def _worker(work: Callable[..., None], arguments: tuple) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in the command's own process
     try:
         work(*arguments)
     except UserError:
