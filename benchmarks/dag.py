@@ -47,7 +47,7 @@ train) sleep ${TRAIN:-0}; : > "$out/model.safetensors"; : > "$out/metrics.csv" ;
 features) sleep ${FEATURES:-0}; : > "$out/train.npy"; : > "$out/val.npy"; : > "$out/test.npy" ;;
 evaluate) sleep ${EVALUATE:-0}; : > "$out" ;;
 tables)
-    for table in comparison ablation differences; do
+    for table in comparison ablation differences factorial; do
         for form in md csv tex; do : > "$out/tables/$table.$form"; done
     done
     : > "$out/tables/metrics.json"; : > "$out/figures/levels.svg"; : > "$out/figures/levels.png" ;;

@@ -61,14 +61,14 @@ def read(experiment: Experiment, evaluations: Sequence[Path]) -> Results:
 
 
 def summarize(results: Results) -> pd.DataFrame:
-    """A row a cell: its names, seeds, episodes, and the mean, ci95 and std_over_seeds of its accuracy in percent."""
+    """A row a cell: its names, seeds, episodes, and the `statistics.Summary` of its accuracy in percent."""
     rows = [
         cell._asdict()
         | {"seeds": values.shape[0], "episodes": values.shape[1]}
         | statistics.summarize(values)._asdict()
         for cell, values in results.accuracies.items()
     ]
-    return pd.DataFrame(rows).rename(columns={"half_width": "ci95"})
+    return pd.DataFrame(rows).rename(columns={"half_width": "ci95", "half_width_over_seeds": "ci95_over_seeds"})
 
 
 def _by_run(experiment: Experiment, evaluations: Sequence[Path]) -> dict[Run, tuple[Path, pd.DataFrame]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from mlcl import tables
 from mlcl.config import Experiment
@@ -21,9 +22,8 @@ EPISODES = 12
 CLASSIFIERS = ["nearest_centroid", "cosine_centroid"]
 REPRESENTATIONS = ["level1", "level2", "level3", "level4", "concatenate", "mean_probability"]
 KEYS = ["dataset", "method", "seed", "shot", "classifier", "representation"]
-TABLES = [
-    f"tables/{name}.{form}" for name in ("ablation", "comparison", "differences") for form in ("csv", "md", "tex")
-]
+NAMES = ("ablation", "comparison", "differences", "factorial")
+TABLES = [f"tables/{name}.{form}" for name in NAMES for form in ("csv", "md", "tex")]
 FIGURES = ["figures/levels.png", "figures/levels.svg"]
 CONFIG = {
     "name": "test",
@@ -155,7 +155,12 @@ def test_differences_are_paired(written):
 
 @pytest.mark.parametrize(
     ("name", "value", "sign"),
-    [("comparison", "accuracy", ""), ("ablation", "mean", ""), ("differences", "difference", "+")],
+    [
+        ("comparison", "accuracy", ""),
+        ("ablation", "mean", ""),
+        ("differences", "difference", "+"),
+        ("factorial", "difference", "+"),
+    ],
 )
 def test_every_form_says_the_same(written, name, value, sign):
     out, _ = written
@@ -383,3 +388,51 @@ def test_markdown_escapes_what_would_be_markup():
         "",
         "Note.",
     ]
+
+
+def test_the_factorial_is_the_contrasts_of_four_corners(written):
+    out, everything = written
+    rows = read_csv(out, "factorial")
+    assert {(row["single"], row["multi"]) for row in rows} == {("single_level", "multi_level")}
+    assert len(rows) == 6 * 4
+    for dataset, shot in itertools.product(CONFIG["datasets"], ("1", "5")):
+        corner = {
+            (method[0], representation[0]): vector(
+                everything, dataset=dataset, shot=shot, classifier=CLASSIFIERS[0], method=method,
+                representation=representation,
+            )
+            for method in ("single_level", "multi_level") for representation in ("level4", "mean_probability")
+        }  # fmt: skip
+        effects = [
+            corner["m", "l"] - corner["s", "l"],
+            corner["m", "m"] - corner["s", "m"],
+            corner["s", "m"] - corner["s", "l"],
+            corner["m", "m"] - corner["m", "l"],
+            corner["m", "m"] - corner["s", "l"],
+            (corner["m", "m"] - corner["m", "l"]) - (corner["s", "m"] - corner["s", "l"]),
+        ]
+        found = [row for row in rows if (row["dataset"], row["shot"]) == (dataset, shot)]
+        for row, values in zip(found, effects, strict=True):
+            assert float(row["difference"]) == pytest.approx(values.mean())
+            assert float(row["p"]) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    assert [float(row["p_holm"]) for row in rows] == pytest.approx(naive_holm([float(row["p"]) for row in rows]))
+
+
+def naive_holm(p):
+    """From the definition: the largest of the corrected p-values up to one's own."""
+    ordered = sorted(p)
+    return [max(min(1, (len(p) - i) * ordered[i]) for i in range(ordered.index(value) + 1)) for value in p]
+
+
+def test_bold_differences_are_those_that_holm_leaves(written):
+    out, _ = written
+    for name in ("differences", "factorial"):
+        bold = (out / f"tables/{name}.md").read_text().count("**") / 2
+        assert bold == sum(float(row["p_holm"]) < 0.05 for row in read_csv(out, name))
+
+
+def test_without_a_pair_the_factorial_says_so(tmp_path):
+    methods = {"cross_entropy": CONFIG["methods"]["cross_entropy"]}
+    experiment, paths = evaluate(CONFIG | {"methods": methods}, tmp_path)
+    tables.write(experiment, paths, tmp_path)
+    assert "No two methods" in (tmp_path / "tables/factorial.md").read_text()

@@ -27,7 +27,8 @@ CONFIG = {
     "evaluation": {"episodes": 20},
     "device": "cpu",
 }
-TABLES = {f"tables/{t}.{f}" for t in ("comparison", "ablation", "differences") for f in ("md", "csv", "tex")}
+NAMES = ("comparison", "ablation", "differences", "factorial")
+TABLES = {f"tables/{name}.{form}" for name in NAMES for form in ("md", "csv", "tex")}
 FIGURES = {"figures/levels.svg", "figures/levels.png"}
 
 

@@ -16,11 +16,16 @@ import pandas as pd
 from mlcl.config import Experiment
 from mlcl.figures import accuracy
 from mlcl.files import replacing
-from mlcl.tables import ablation, comparison, differences
+from mlcl.tables import ablation, comparison, differences, factorial
 from mlcl.tables.layout import PREAMBLE, latex, markdown
 from mlcl.tables.study import Study, read
 
-TABLES = {"comparison": comparison.build, "ablation": ablation.build, "differences": differences.build}
+TABLES = {
+    "comparison": comparison.build,
+    "ablation": ablation.build,
+    "differences": differences.build,
+    "factorial": factorial.build,
+}
 FIGURES = {"levels": accuracy.levels}
 
 

@@ -7,42 +7,27 @@ from itertools import combinations, product
 
 import pandas as pd
 
-from mlcl import statistics
 from mlcl.config import Experiment
-from mlcl.results import Cell
+from mlcl.tables.contrasts import NOTE, Side, contrast, judged
 from mlcl.tables.layout import MINUS, Table, lay_out
 from mlcl.tables.study import Study, columns, protocol, roles, titles
 
-Side = tuple[str, str]
-"""Method and representation."""
-
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
-    experiment, found = study.experiment, study.results
-    classifier = experiment.evaluation.classifiers[0]
+    experiment = study.experiment
     rows = []
     for (block, label, first, second), (dataset, shot) in product(_pairs(experiment), columns(experiment)):
-        row = {"block": block, "label": label, "dataset": dataset, "shot": shot, "classifier": classifier}
-        accuracies = []
+        row = {"block": block, "label": label, "dataset": dataset, "shot": shot}
         for side, (method, representation) in {"first": first, "second": second}.items():
-            accuracies.append(found.accuracies[Cell(dataset, method, shot, classifier, representation)])
             row[f"{side}_method"] = method
             row[f"{side}_representation"] = representation
             row[f"{side}_evaluations"] = study.sources[dataset, method]
-        row["seeds"], row["episodes"] = accuracies[0].shape
-        row["difference"], row["ci95"] = statistics.difference(*(values.mean(axis=0) for values in accuracies))
-        rows.append(row)
-    frame = pd.DataFrame(rows)
-    shown = frame.assign(bold=frame["difference"].abs() > frame["ci95"])
-    labels = {"label": "Difference"}
-    notes = [
-        protocol(experiment, classifier),
-        "Both sides meet the same episodes, and the interval is over the episodes' differences. Bold: it excludes 0; "
-        "each interval stands for itself, not corrected for their number.",
-    ]
+        rows.append(row | contrast(study, dataset, shot, {first: 1, second: -1}))
+    frame = judged(pd.DataFrame(rows))
+    notes = [protocol(experiment, experiment.evaluation.classifiers[0]), NOTE]
     title = "Paired differences, points of accuracy"
-    table = lay_out(title, shown, columns(experiment), labels, "difference", notes, sign="+")
-    return frame.drop(columns=["block", "label"]), [table]
+    table = lay_out(title, frame, columns(experiment), {"label": "Difference"}, "difference", notes, sign="+")
+    return frame.drop(columns=["block", "label", "bold"]), [table]
 
 
 def _pairs(experiment: Experiment) -> Iterator[tuple[str, str, Side, Side]]:

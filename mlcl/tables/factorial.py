@@ -1,0 +1,89 @@
+"""The 2 x 2 of training and representation: {single-level, multi-level} x {last level, ensemble}.
+
+A pair of methods spans it where their recipes differ in nothing but the levels that get the contrastive loss: one has
+the last level alone, the other several.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pandas as pd
+
+from mlcl.config import Experiment, Method
+from mlcl.tables.contrasts import NOTE, Side, contrast, judged
+from mlcl.tables.layout import MINUS, Table, lay_out
+from mlcl.tables.study import Study, columns, protocol, roles, titles
+
+
+def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
+    experiment, names = study.experiment, titles(study.experiment)
+    rows = []
+    for single, multi in pairs(experiment):
+        block = f"single-level: {names[single]}; multi-level: {names[multi]}"
+        for (label, weights), (dataset, shot) in product(_effects(experiment, single, multi), columns(experiment)):
+            row = {"block": block, "single": single, "multi": multi, "effect": label, "dataset": dataset, "shot": shot}
+            sources = {"evaluations": "; ".join(study.sources[dataset, method] for method in (single, multi))}
+            rows.append(row | contrast(study, dataset, shot, weights) | sources)
+    if not rows:
+        note = "No two methods of this experiment differ in nothing but the levels that get the contrastive loss."
+        return pd.DataFrame(columns=["single", "multi", "effect"]), [
+            Table(TITLE, ["Effect"], columns(experiment), {}, [note])
+        ]
+    frame = judged(pd.DataFrame(rows))
+    notes = [
+        protocol(experiment, experiment.evaluation.classifiers[0]),
+        "The last row says how much more the ensemble gains after multi-level training than after single-level "
+        "training.",
+        NOTE,
+    ]
+    table = lay_out(TITLE, frame, columns(experiment), {"effect": "Effect"}, "difference", notes, sign="+")
+    return frame.drop(columns=["block", "bold"]), [table]
+
+
+TITLE = "Training x representation, points of accuracy"
+
+
+def pairs(experiment: Experiment) -> list[tuple[str, str]]:
+    """(single-level, multi-level) methods that differ in their levels alone."""
+    single = {name: method for name, method in experiment.methods.items() if _levels(method) == {_last(method)}}
+    multi = {name: method for name, method in experiment.methods.items() if len(_levels(method)) > 1}
+    return [(one, more) for one, more in product(single, multi) if _rest(single[one]) == _rest(multi[more])]
+
+
+def _levels(method: Method) -> set[int]:
+    return set(method.objective.levels)
+
+
+def _last(method: Method) -> int:
+    return method.encoder.levels[-1]
+
+
+def _rest(method: Method) -> dict:
+    return method.model_dump(exclude={"title": True, "objective": {"levels"}})
+
+
+def _effects(experiment: Experiment, single: str, multi: str) -> list[tuple[str, dict[Side, float]]]:
+    """Each effect of the 2 x 2 and the weights of its corners."""
+    corners = {
+        (training, role): (name, key)
+        for training, name in (("single", single), ("multi", multi))
+        for role, key in roles(experiment.methods[name]).items()
+    }
+    signs = {"single": -1, "multi": 1, "last level": -1, "ensemble": 1}
+
+    def simple(by: int, within: str) -> dict[Side, float]:
+        """One corner minus its neighbour, along the training (0) or the representation (1)."""
+        return {side: signs[place[by]] for place, side in corners.items() if within in place}
+
+    return [
+        (f"multi-level {MINUS} single-level training, last level", simple(0, "last level")),
+        (f"multi-level {MINUS} single-level training, ensemble", simple(0, "ensemble")),
+        (f"ensemble {MINUS} last level, single-level training", simple(1, "single")),
+        (f"ensemble {MINUS} last level, multi-level training", simple(1, "multi")),
+        (
+            f"ensemble of multi-level {MINUS} last level of single-level",
+            {corners["multi", "ensemble"]: 1, corners["single", "last level"]: -1},
+        ),
+        ("interaction", {side: signs[training] * signs[role] for (training, role), side in corners.items()}),
+    ]
