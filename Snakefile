@@ -19,6 +19,7 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
 
 
 wildcard_constraints:
@@ -34,9 +35,12 @@ localrules:
     features,
     evaluate,
     tables,
+    figures,
+    tensorboard,
 
 
 rule all:
     default_target: True
     input:
         rules.tables.input,
+        rules.figures.input,

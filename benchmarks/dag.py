@@ -36,6 +36,7 @@ PARALLEL = (8, 32)
 TABLES = ((2, 5), (20, 5), (20, 50), (200, 5), (20, 500))
 STAND_IN = """#!/bin/sh
 stage=$1 dataset=$2
+[ "$1 $2" = "data show" ] && stage=show
 while [ $# -gt 1 ]; do shift; [ "$1" = --out ] && out=$2; done
 case $stage in
 data)
@@ -50,7 +51,16 @@ tables)
     for table in comparison ablation differences factorial; do
         for form in md csv tex; do : > "$out/tables/$table.$form"; done
     done
-    : > "$out/tables/metrics.json"; : > "$out/figures/levels.svg"; : > "$out/figures/levels.png" ;;
+    for figure in levels gain shots episodes; do
+        for form in svg png; do : > "$out/figures/$figure.$form"; done
+    done
+    : > "$out/tables/metrics.json" ;;
+draw-training) : > "$out/training.svg"; : > "$out/training.png" ;;
+draw-features)
+    for figure in embedding neighbours pairs; do
+        for form in svg png; do : > "$out/$figure.$form"; done
+    done ;;
+show) : > "$out/sheet.png"; : > "$out/classes.png"; : > "$out/data.json" ;;
 esac
 """
 
@@ -106,7 +116,7 @@ class Checkout:
     """A copy of what the workflow is made of, with the stand-in, and a sweep of so many runs."""
 
     def __init__(self, folder: Path, runs: int):
-        self.folder, self.jobs = folder, 3 * runs + 2
+        self.folder, self.jobs = folder, 3 * runs + 5
         for name in ("workflow", "profiles", "mlcl"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "Snakefile", folder)
@@ -119,9 +129,9 @@ class Checkout:
         return run(self.folder, "snakemake", "--quiet", "all", "--configfile", "config.yaml", *arguments, **environment)
 
     def execute(self, batches: int, *arguments: object) -> Cost:
-        parts = [("--batch", f"make_tables={i}/{batches}") for i in range(1, batches + 1)] if batches > 1 else [()]
+        parts = [("--batch", f"make_tables={i}/{batches}", "tables") for i in range(1, batches + 1) if batches > 1]
         total = Cost(0, 0, 0)
-        for part in parts:
+        for part in [*parts, ()]:  # the figures of features and trainings last
             total += self.snakemake(*part, *arguments)
         return total
 
@@ -161,7 +171,7 @@ def measure() -> tuple[list[dict[str, object]], list[dict[str, object]]]:
             dry["nothing to do"].append(checkout.snakemake("-n"))
     rows = [
         {
-            "snakemake -n": what, "runs": runs, "jobs": 3 * runs + 2, "seconds": f"{cost.seconds:.1f}",
+            "snakemake -n": what, "runs": runs, "jobs": 3 * runs + 5, "seconds": f"{cost.seconds:.1f}",
             "CPU seconds": f"{cost.cpu:.1f}", "growth": grown, "peak MB": f"{cost.mb:.0f}",
         }
         for what, costs in dry.items()

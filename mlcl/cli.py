@@ -55,7 +55,7 @@ def show(given: argparse.Namespace) -> None:
     folder = _packed(given.name)
     out = given.out or folder
     show(folder, out)
-    print(out / "sheet.png", out / "classes.png", sep="\n")
+    print(*(out / name for name in ("sheet.png", "classes.png", "data.json")), sep="\n")
 
 
 def status(given: argparse.Namespace) -> None:
@@ -134,6 +134,29 @@ def tables(given: argparse.Namespace) -> None:
     write(config.part(config.Experiment, given.experiment), given.evaluations, given.out, given.root)
 
 
+def draw_training(given: argparse.Namespace) -> None:
+    from mlcl import config
+    from mlcl.figures.training import draw
+    from mlcl.tables.study import titles
+
+    draw(given.metrics, titles(config.part(config.Experiment, given.experiment)), given.out)
+
+
+def draw_features(given: argparse.Namespace) -> None:
+    from mlcl import config
+    from mlcl.figures.features import draw
+    from mlcl.tables.study import titles
+
+    draw(given.data, given.features, titles(config.part(config.Experiment, given.experiment)), given.out)
+
+
+def tensorboard(given: argparse.Namespace) -> None:
+    from mlcl import config
+    from mlcl.board import write
+
+    write(config.part(config.Experiment, given.experiment), given.evaluations, given.data, given.features, given.out)
+
+
 def _run(name: str) -> tuple[str, str, int]:
     match name.split("/"):
         case [dataset, method, seed] if seed.isdecimal():
@@ -146,12 +169,16 @@ def parser() -> argparse.ArgumentParser:
     stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
 
     def stage(run, text: str, under: str = "") -> argparse.ArgumentParser:
-        command = stages.add_parser(run.__name__, help=text, description=text, prog=f"mlcl {under}{run.__name__}")
+        name = run.__name__.replace("_", "-")
+        command = stages.add_parser(name, help=text, description=text, prog=f"mlcl {under}{name}")
         command.set_defaults(run=run)
         return command
 
     def packed(command):
         command.add_argument("--data", type=Path, required=True, metavar="DIR", help="a packed data set")
+
+    def experiment(command):
+        command.add_argument("--experiment", required=True, metavar="SPEC", help="JSON, or a config file")
 
     def device(command):
         command.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
@@ -169,7 +196,9 @@ def parser() -> argparse.ArgumentParser:
 
     command = stage(show, "Draw a packed data set (mlcl data show): a contact sheet, the classes' sizes.", "data ")
     command.add_argument("name", metavar="DATASET", help="its folder, or the folder's name below data/packed")
-    command.add_argument("--out", type=Path, metavar="DIR", help="for sheet.png and classes.png; default: its folder")
+    command.add_argument(
+        "--out", type=Path, metavar="DIR", help="for sheet.png, classes.png, data.json; default: its folder"
+    )
 
     command = stage(train, "Train a method on the base classes; a killed training continues where it was.")
     packed(command)
@@ -207,10 +236,34 @@ def parser() -> argparse.ArgumentParser:
     device(command)
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="a parquet file")
 
-    command = stage(tables, "Write the tables and the figure from the evaluations.")
-    command.add_argument("--experiment", required=True, metavar="SPEC", help="JSON, or a config file")
+    command = stage(tables, "Write the tables and the figures of the evaluations.")
+    experiment(command)
     command.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
     command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="where relative paths start")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    command = stage(draw_training, "Draw the losses and the validation accuracy by epoch.")
+    experiment(command)
+    command.add_argument(
+        "--metrics", type=Path, nargs="+", required=True, metavar="FILE", help=".../DATASET/METHOD/SEED/metrics.csv"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for training.svg, training.png")
+
+    command = stage(draw_features, "Draw the novel classes by level: embedding, nearest neighbours, pairs of classes.")
+    packed(command)
+    experiment(command)
+    command.add_argument(
+        "--features", type=Path, nargs="+", required=True, metavar="FILE", help=".../METHOD/SEED/test.npy"
+    )
+    command.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    command = stage(tensorboard, "Write for TensorBoard: methods with their accuracies, novel features to walk in.")
+    packed(command)
+    experiment(command)
+    command.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
+    command.add_argument(
+        "--features", type=Path, required=True, metavar="FILE", help=".../METHOD/SEED/test.npy, of the data set"
+    )
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     command = stage(status, "Say what of an experiment is done, running, stopped or waiting.")

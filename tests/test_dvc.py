@@ -37,8 +37,14 @@ PAPER = {
     **COMMON,
 }
 
-ALL = {"pack": 2, "train_encoder": 6, "extract_features": 6, "evaluate_episodes": 6, "make_tables": 1}
-BRANCH = {"train_encoder": 2, "extract_features": 2, "evaluate_episodes": 2, "make_tables": 1}
+ALL = {
+    "pack": 2, "train_encoder": 6, "extract_features": 6, "evaluate_episodes": 6, "make_tables": 1,
+    "draw_data": 2, "draw_training": 1, "draw_features": 2,
+}  # fmt: skip
+BRANCH = {
+    "train_encoder": 2, "extract_features": 2, "evaluate_episodes": 2, "make_tables": 1,
+    "draw_training": 1, "draw_features": 2,
+}  # fmt: skip
 PAPER_ALL = dict.fromkeys(ALL, 1)
 OF_PAPER = ("--configfile", "config/paper.yaml")
 

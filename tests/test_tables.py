@@ -24,7 +24,7 @@ REPRESENTATIONS = ["level1", "level2", "level3", "level4", "concatenate", "mean_
 KEYS = ["dataset", "method", "seed", "shot", "classifier", "representation"]
 NAMES = ("ablation", "comparison", "differences", "factorial")
 TABLES = [f"tables/{name}.{form}" for name in NAMES for form in ("csv", "md", "tex")]
-FIGURES = ["figures/levels.png", "figures/levels.svg"]
+FIGURES = [f"figures/{name}.{form}" for name in ("episodes", "gain", "levels", "shots") for form in ("png", "svg")]
 CONFIG = {
     "name": "test",
     "datasets": {"random": {"source": "glyphs"}, "script": {"source": "glyphs", "split": "script"}},

@@ -10,8 +10,9 @@ from PIL import Image
 
 from mlcl import cli
 from mlcl.data import splits
+from mlcl.data.images import resize
 from mlcl.data.pack import Class, Source, pack
-from mlcl.data.packed import sha256
+from mlcl.data.packed import SPLITS, Packed, sha256
 from mlcl.data.show import show
 from mlcl.data.verify import verify
 from mlcl.errors import UserError
@@ -119,11 +120,35 @@ def test_the_contact_sheet_shows_each_split(tmp_path, side):
     folder = write(tmp_path / "data", side=side)
     show(folder, tmp_path / "out")
     with Image.open(tmp_path / "out" / "sheet.png") as sheet, Image.open(tmp_path / "out" / "classes.png") as classes:
-        assert sheet.width > 3 * 4 * side
-        pixels = np.asarray(sheet)
+        shown = min(side, 48)
+        assert sheet.width > 3 * 4 * shown
+        pixels = np.asarray(sheet.convert("RGB")).astype(float)
         assert classes.width > 500
-    first = np.load(folder / "images.npy")[0]
-    assert (pixels[18 : 18 + side, :side] == first).all()
+    first = resize(np.load(folder / "images.npy")[0], shown)
+    apart = np.abs(pixels[18 : 18 + shown, :shown] - first).mean()
+    assert apart < 0.5 * np.abs(pixels[18 : 18 + shown, :shown] - first[::-1]).mean()  # of 256 colours in all
+
+
+def test_the_facts_are_the_manifests_and_the_catalogues(tmp_path):
+    folder = write(tmp_path / "data")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for source, licence, citation in (
+        ("omniglot", "MIT", "Science 350"),
+        ("cifar-fs", "none stated", "Bertinetto"),
+        ("glyphs", "drawn by this package", "CITATION.cff"),
+        ("elsewhere", "unknown", "unknown"),
+    ):
+        (folder / "manifest.json").write_text(json.dumps(manifest | {"dataset": {"source": source}}))
+        show(folder, tmp_path / "out")
+        facts = json.loads((tmp_path / "out" / "data.json").read_text())
+        assert (facts["name"], facts["source"]) == ("data", source)
+        assert licence in facts["licence"]
+        assert citation in facts["citation"]
+        assert facts["image"] == list(Packed(folder).images.shape[1:])
+        assert facts["sha256"] == manifest["sha256"]
+        for split in SPLITS:
+            found = Packed(folder).split(split)
+            assert facts["splits"][split] == {"classes": len(found.classes), "images": len(found.labels)}
 
 
 def test_no_data_no_picture(tmp_path):

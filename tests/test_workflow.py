@@ -29,7 +29,10 @@ CONFIG = {
 }
 NAMES = ("comparison", "ablation", "differences", "factorial")
 TABLES = {f"tables/{name}.{form}" for name in NAMES for form in ("md", "csv", "tex")}
-FIGURES = {"figures/levels.svg", "figures/levels.png"}
+DRAWN = ["levels", "gain", "shots", "episodes", "training"]
+DRAWN += [f"{dataset}/{name}" for dataset in CONFIG["datasets"] for name in ("embedding", "neighbours", "pairs")]
+FIGURES = {f"figures/{name}.{form}" for name in DRAWN for form in ("svg", "png")}
+FIGURES |= {f"figures/{d}/{name}" for d in CONFIG["datasets"] for name in ("sheet.png", "classes.png", "data.json")}
 
 
 class Checkout:
@@ -131,15 +134,24 @@ def changed(path, value):
         (
             ("methods", "multi_level", "training"),
             {"learning_rate": 0.01},
-            {"train_encoder": 2, "extract_features": 2, "evaluate_episodes": 2, "make_tables": 1},
+            {
+                "train_encoder": 2, "extract_features": 2, "evaluate_episodes": 2, "make_tables": 1,
+                "draw_training": 1, "draw_features": 2,
+            },
         ),
         (("evaluation", "episodes"), 30, {"evaluate_episodes": 4, "make_tables": 1}),
-        (("methods", "multi_level", "title"), "Ours", {"make_tables": 1}),
-        (("seeds",), [0, 1], {"train_encoder": 4, "extract_features": 4, "evaluate_episodes": 4, "make_tables": 1}),
+        (("methods", "multi_level", "title"), "Ours", {"make_tables": 1, "draw_training": 1, "draw_features": 2}),
+        (
+            ("seeds",), [0, 1],
+            {
+                "train_encoder": 4, "extract_features": 4, "evaluate_episodes": 4, "make_tables": 1,
+                "draw_training": 1,
+            },
+        ),
         (("device",), "auto", {}),
         (("gpus",), 2, {}),
     ],
-)
+)  # fmt: skip
 def test_a_change_of_the_config_costs_its_branch(checkout, path, value, jobs):
     checkout.configure(changed(path, value))
     assert checkout.jobs() == jobs
@@ -152,6 +164,9 @@ def test_a_change_of_code_costs_what_follows_and_a_comment_nothing(checkout):
     tables = checkout.folder / "mlcl" / "tables" / "__init__.py"
     tables.write_text(tables.read_text() + "\nANSWER = 42\n")
     assert checkout.jobs() == {"make_tables": 1}
+    pairs = checkout.folder / "mlcl" / "figures" / "pairs.py"
+    pairs.write_text(pairs.read_text() + "\nANSWER = 42\n")
+    assert checkout.jobs() == {"make_tables": 1, "draw_features": 2}
 
 
 def test_a_folder_of_images_is_packed_once(checkout):
@@ -169,7 +184,7 @@ def test_a_folder_of_images_is_packed_once(checkout):
 
 
 def test_partial_targets(checkout):
-    for target in ("data", "train", "features", "evaluate", "tables"):
+    for target in ("data", "train", "features", "evaluate", "tables", "figures"):
         assert checkout.jobs(target) == {}
 
 
@@ -258,5 +273,5 @@ def test_an_experiment_longer_than_an_argument_reaches_the_tables(tmp_path):
         evaluation = checkout.results / "evaluations" / "plain" / name / "0.parquet"
         evaluation.parent.mkdir(parents=True)
         evaluation.touch()
-    done = checkout.snakemake()
+    done = checkout.snakemake("tables")
     assert "m0/0.parquet: cannot be read as an evaluation" in done.stdout + done.stderr

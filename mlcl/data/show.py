@@ -1,32 +1,82 @@
-"""A packed data set as pictures: a contact sheet, and how large its classes are."""
+"""A packed data set as pictures, a contact sheet and how large its classes are, and as facts, for a data card."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from mlcl.data.catalogue import DATASETS
+from mlcl.data.images import resize
 from mlcl.data.packed import SPLITS, Packed
+from mlcl.data.sources import PUBLIC
 from mlcl.files import replacing
 
 ROWS, COLUMNS = 12, 10  # classes shown of each split, images of each class
 TITLES = {"train": "base (train)", "val": "validation", "test": "novel (test)"}
+LARGEST = 48  # pixels that an image's side takes on the sheet, so that a page can hold it
 GAP, MARGIN = 2, 18
 
 
+class Origin(NamedTuple):
+    licence: str
+    citation: str
+
+
+# What the catalogue of downloads does not have.
+OWN = {
+    "glyphs": Origin(
+        "drawn by this package, MIT, from typefaces that matplotlib distributes: DejaVu (Bitstream Vera's licence) and "
+        "STIX (SIL Open Font License)",
+        "this package, see CITATION.cff",
+    ),
+    "folder": Origin("that of your own images", "your own images"),
+}
+UNKNOWN = Origin("unknown", "unknown")
+
+
 def show(folder: Path, out: Path) -> None:
-    """Write out/sheet.png and out/classes.png. Raises `UserError` where the folder holds no packed data set."""
+    """Write out/sheet.png, out/classes.png and out/data.json.
+
+    Raises `UserError` where the folder holds no packed data set.
+    """
     packed = Packed(folder)
-    with replacing(out / "sheet.png", out / "classes.png") as (sheet_file, classes_file):
-        sheet(packed).save(sheet_file, format="png")
+    files = [out / name for name in ("sheet.png", "classes.png", "data.json")]
+    with replacing(*files) as (sheet_file, classes_file, facts_file):
+        sheet(packed).save(sheet_file, format="png", optimize=True)
         histograms(packed).savefig(classes_file, format="png", metadata={"Software": None})
+        facts_file.write_text(json.dumps(facts(packed), indent=2, ensure_ascii=False) + "\n")
+
+
+def facts(packed: Packed) -> dict[str, Any]:
+    """Name, source, licence, citation, counts of each split's classes and images, image size and checksums.
+
+    `image` is [H, W, C]; `sha256` is of the files of the packed form.
+    """
+    source = packed.manifest["dataset"]["source"]
+    known = DATASETS[PUBLIC[source]] if source in PUBLIC else OWN.get(source, UNKNOWN)
+    counts = packed.classes.groupby("split")["count"].agg(["size", "sum"])
+    return {
+        "name": packed.folder.resolve().name,
+        "source": source,
+        "licence": known.licence,
+        "citation": known.citation,
+        "splits": {
+            name: {"classes": int(counts["size"].get(name, 0)), "images": int(counts["sum"].get(name, 0))}
+            for name in SPLITS
+        },
+        "image": list(packed.images.shape[1:]),
+        "sha256": packed.manifest["sha256"],
+    }
 
 
 def sheet(packed: Packed) -> Image.Image:
     """A row a class, some classes of each split; the splits lie side by side, each under its name."""
-    side = packed.images.shape[1]
+    side = min(packed.images.shape[1], LARGEST)
     panels = []
     for name in SPLITS:
         split = packed.split(name)
@@ -35,7 +85,7 @@ def sheet(packed: Packed) -> Image.Image:
         ImageDraw.Draw(panel).text((2, 3), f"{TITLES[name]}: {len(split.classes)} classes", fill="black")
         for row, label in enumerate(shown):
             for column, place in enumerate(np.flatnonzero(split.labels == label)[:COLUMNS]):
-                picture = Image.fromarray(split.images[place].squeeze())
+                picture = Image.fromarray(resize(split.images[place], side).squeeze())
                 panel.paste(picture, (column * (side + GAP), MARGIN + row * (side + GAP)))
         panels.append(panel)
     whole = Image.new("RGB", (sum(p.width + 4 * GAP for p in panels), panels[0].height), "white")
@@ -43,7 +93,7 @@ def sheet(packed: Packed) -> Image.Image:
     for panel in panels:
         whole.paste(panel, (left, 0))
         left += panel.width + 4 * GAP
-    return whole
+    return whole.quantize(256)
 
 
 def histograms(packed: Packed) -> Figure:

@@ -1,16 +1,13 @@
-"""Accuracy by level and by ensemble."""
+"""Accuracy by level, and by ensemble beside them."""
 
 from __future__ import annotations
-
-from itertools import cycle
-from math import ceil
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlcl.figures.style import COLOURS, MARKERS, drawn, styled
+from mlcl.figures.style import drawn, legend_shape, looks, styled
 
 ENSEMBLES = {"mean_probability": "mean\nprob.", "concatenate": "concat"}
 
@@ -23,11 +20,9 @@ def levels(results: pd.DataFrame) -> dict[str, bytes]:
     """
     shots, datasets, titles = (list(results[key].unique()) for key in ("shot", "dataset", "title"))
     with styled():
-        # In inches; a legend's column takes 0.7 and 0.065 a character, its row 0.2.
         width = 0.8 + 3.4 * len(datasets)
-        fitting = max(1, min(len(titles), int(width / (0.7 + 0.065 * max(map(len, titles))))))
-        height = 0.5 + 2.4 * len(shots) + 0.2 * ceil(len(titles) / fitting)
-        figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+        fitting, above = legend_shape(titles, width)
+        figure = Figure(figsize=(width, 0.5 + 2.4 * len(shots) + above), dpi=150, layout="constrained")
         panels = figure.subplots(len(shots), len(datasets), sharex=True, squeeze=False)
         for (row, column), axes in np.ndenumerate(panels):
             inside = (results["shot"] == shots[row]) & (results["dataset"] == datasets[column])
@@ -45,9 +40,9 @@ def _panel(axes: Axes, results: pd.DataFrame, titles: list[str]) -> None:
     places = {name: float(_level(name)) for name in names}
     edge = max(places.values()) + 0.6
     places |= {name: edge + 0.6 + place for place, name in enumerate(ENSEMBLES)}
-    for title, dodge, colour, marker in zip(titles, _dodges(len(titles)), cycle(COLOURS), cycle(MARKERS), strict=False):
+    for (title, look), dodge in zip(looks(titles).items(), _dodges(len(titles)), strict=True):
         line = results[results["title"] == title].set_index("representation").rename(index=places)
-        style = {"color": colour, "marker": marker, "markersize": 4.5, "capsize": 2, "elinewidth": 1, "linewidth": 1.2}
+        style = look | {"markersize": 4.5, "capsize": 2, "elinewidth": 1, "linewidth": 1.2}
         by_level, ensembles = line[line.index < edge].sort_index(), line[line.index > edge]
         axes.errorbar(by_level.index + dodge, by_level["mean"], by_level["ci95"], label=title, **style)
         axes.errorbar(ensembles.index + dodge, ensembles["mean"], ensembles["ci95"], **style | {"linestyle": "none"})

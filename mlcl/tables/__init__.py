@@ -8,13 +8,13 @@ are laid out. The bytes depend on the config, the evaluations and their paths al
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from mlcl.config import Experiment
-from mlcl.figures import accuracy
+from mlcl.figures import accuracy, roles
 from mlcl.files import replacing
 from mlcl.tables import ablation, comparison, differences, factorial
 from mlcl.tables.layout import PREAMBLE, latex, markdown
@@ -26,7 +26,12 @@ TABLES = {
     "differences": differences.build,
     "factorial": factorial.build,
 }
-FIGURES = {"levels": accuracy.levels}
+FIGURES: dict[str, Callable[[Study], dict[str, bytes]]] = {
+    "levels": lambda study: accuracy.levels(study.first),
+    "gain": lambda study: roles.gain(differences.gains(study)),
+    "shots": lambda study: roles.shots(comparison.compared(study)),
+    "episodes": lambda study: roles.episodes(comparison.episodes(study)),
+}
 
 
 def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: Path = Path()) -> None:
@@ -46,7 +51,7 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: 
         contents[stem.with_suffix(".csv")] = _csv(frame).encode()
     contents[out / "tables" / "metrics.json"] = _metrics(study).encode()
     for name, draw in FIGURES.items():
-        for form, drawn in draw(study.first).items():
+        for form, drawn in draw(study).items():
             contents[out / "figures" / f"{name}.{form}"] = drawn
     with replacing(*contents) as temporaries:
         for temporary, content in zip(temporaries, contents.values(), strict=True):

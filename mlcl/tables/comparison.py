@@ -5,10 +5,12 @@ What may be compared comes first, grouped as in the paper's claim; what may not 
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
+from mlcl.results import Cell
 from mlcl.tables.layout import Table, lay_out
-from mlcl.tables.study import Study, best, protocol, roles
+from mlcl.tables.study import Study, best, columns, protocol, roles, titles
 
 PAPER = "2021-07"  # when it appeared
 LATE = "appeared after July 2021"
@@ -54,6 +56,17 @@ def compared(study: Study) -> pd.DataFrame:
         for name, method in study.experiment.methods.items()
         for role, key in roles(method).items()
     )
+
+
+def episodes(study: Study) -> dict[tuple[str, int, str, str], np.ndarray]:
+    """Of what stands side by side, the accuracies in percent, [seeds, episodes], by data set, shot, title and role."""
+    classifier, names = study.experiment.evaluation.classifiers[0], titles(study.experiment)
+    return {
+        (dataset, shot, names[name], role): study.results.accuracies[Cell(dataset, name, shot, classifier, key)]
+        for dataset, shot in columns(study.experiment)
+        for name, method in study.experiment.methods.items()
+        for role, key in roles(method).items()
+    }
 
 
 def _late(appeared: str) -> bool:

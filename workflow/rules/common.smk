@@ -40,6 +40,12 @@ def method(wildcards):
     return experiment.methods[wildcards.method].model_dump_json(exclude={"title"})
 
 
+def methods_on(*datasets):
+    """The part of the experiment that figures of its methods on these data sets depend on."""
+    parts = {"name": True, "datasets": set(datasets), "methods": True}
+    return experiment.model_dump_json(include=parts)
+
+
 def training_threads(wildcards):
     return experiment.methods[wildcards.method].training.threads
 

@@ -6,7 +6,11 @@ rule tables:
             format=["md", "csv", "tex"],
         ),
         "tables/metrics.json",
-        expand("figures/levels.{format}", format=["svg", "png"]),
+        expand(
+            "figures/{figure}.{format}",
+            figure=["levels", "gain", "shots", "episodes"],
+            format=["svg", "png"],
+        ),
 
 
 rule make_tables:

@@ -1,0 +1,73 @@
+"""An experiment for TensorBoard: every run's recipe with what came of it, and novel features to walk around in."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from mlcl.config import Experiment
+from mlcl.figures.novel import Novel, read, rng, unit
+from mlcl.results import Cell, Results
+from mlcl.results import read as read_results
+from mlcl.tables.study import roles, titles
+
+IMAGES = 500  # of the projector
+
+
+def write(experiment: Experiment, evaluations: Sequence[Path], data: Path, features: Path, out: Path) -> None:
+    """Write `out`, a folder of TensorBoard events, anew: hyperparameters of every run of the experiment with its
+    accuracies in percent, and the last level of `features`, those of one method on `data`, in its projector.
+
+    Raises `UserError` as `results.read` and `figures.novel.read` do.
+    """
+    results, novel = read_results(experiment, evaluations), read(data, [features], titles(experiment))
+    shutil.rmtree(out, ignore_errors=True)  # TensorBoard would add what it finds there
+    with SummaryWriter(out) as writer:
+        for dataset, method, (place, seed) in product(
+            experiment.datasets, experiment.methods, enumerate(experiment.seeds)
+        ):
+            recipe = dict(_flat(experiment.methods[method].model_dump(mode="json", exclude={"title"})))
+            names = {"dataset": dataset, "method": method, "seed": seed}
+            found = _accuracies(experiment, results, dataset, method, place)
+            writer.add_hparams(names | recipe, found, run_name=f"{dataset}/{method}/{seed}")
+        _project(writer, novel, f"{data.name}-{features.parts[-3]}")
+
+
+def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, float | str | bool]]:
+    """Key by key, with dotted names; what is no number or word is JSON."""
+    for key, value in values.items():
+        if isinstance(value, dict) and key != "levels":
+            yield from _flat(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value if isinstance(value, str | float | int) else json.dumps(value)
+
+
+def _accuracies(experiment: Experiment, results: Results, dataset: str, method: str, place: int) -> dict[str, float]:
+    """The mean accuracies of the `place`-th seed's run, by shot and role."""
+    classifier = experiment.evaluation.classifiers[0]
+    return {
+        f"{shot}-shot/{role}": float(results.accuracies[Cell(dataset, method, shot, classifier, key)][place].mean())
+        for shot in experiment.evaluation.shots
+        for role, key in roles(experiment.methods[method]).items()
+    }
+
+
+def _project(writer: SummaryWriter, novel: Novel, name: str) -> None:
+    (features,) = novel.features.values()
+    count = len(novel.split.labels)
+    rows = np.sort(rng("projector").permutation(count)[:IMAGES])
+    images = torch.from_numpy(novel.split.images[rows]).permute(0, 3, 1, 2) / 255
+    writer.add_embedding(
+        torch.from_numpy(unit(features.levels[-1][rows])),
+        metadata=[novel.split.classes[label] for label in novel.split.labels[rows]],
+        label_img=images.expand(-1, 3, -1, -1),
+        tag=name,
+    )

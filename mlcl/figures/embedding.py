@@ -1,0 +1,80 @@
+"""Some novel classes in two dimensions, level by level."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+import numpy as np
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+from mlcl.figures.novel import Novel, rng, unit
+from mlcl.figures.style import drawn, legend_shape, looks, styled
+
+CLASSES, IMAGES = 8, 30  # at most; as many as colours and markers tell apart
+
+
+def pca(vectors: np.ndarray) -> np.ndarray:
+    """[n, D] -> [n, 2], the first two principal components."""
+    return PCA(2, svd_solver="full").fit_transform(vectors)
+
+
+def tsne(vectors: np.ndarray) -> np.ndarray:
+    """[n, D] -> [n, 2] by t-SNE (van der Maaten and Hinton 2008), started from the principal components."""
+    perplexity = min(30, (len(vectors) - 1) / 3)
+    with threadpool_limits(1):  # several would add up in any order
+        return TSNE(2, perplexity=perplexity, max_iter=500, init="pca", random_state=0).fit_transform(vectors)
+
+
+MAPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"PCA": pca, "t-SNE": tsne}
+
+
+def flat(vectors: np.ndarray, name: str) -> np.ndarray:
+    """[n, D] -> [n, 2] by one of `MAPS`; what a training let collapse to a point stays one."""
+    return MAPS[name](vectors) if np.ptp(vectors, axis=0).any() else np.zeros((len(vectors), 2))
+
+
+def chosen(labels: np.ndarray) -> np.ndarray:
+    """The rows of at most `IMAGES` images of each of at most `CLASSES` classes, drawn at random, class after class."""
+    draw, classes = rng("embedding"), np.unique(labels)
+    some = np.sort(draw.permutation(classes)[:CLASSES])
+    return np.concatenate([np.sort(draw.permutation(np.flatnonzero(labels == label))[:IMAGES]) for label in some])
+
+
+def draw(novel: Novel) -> dict[str, bytes]:
+    """The same images by PCA and by t-SNE of their unit vectors: a row a method, a column a level.
+
+    Returns the bytes of an SVG and a PNG.
+    """
+    rows = chosen(novel.split.labels)
+    labels = novel.split.labels[rows]
+    names = {label: novel.split.classes[label] for label in np.unique(labels)}
+    columns = max(len(features.dims) for features in novel.features.values())
+    lines = [(name, title) for name in MAPS for title in novel.features]
+    with styled():
+        width = 0.5 + 1.5 * max(2, columns)
+        fitting, above = legend_shape([name[:16] for name in names.values()], width)
+        figure = Figure(figsize=(width, 0.3 + 1.4 * len(lines) + above), dpi=150, layout="constrained")
+        panels = figure.subplots(len(lines), columns, squeeze=False)
+        for axes in panels.flat:
+            axes.set(xticks=[], yticks=[])
+            axes.grid(visible=False)
+            axes.set_visible(False)
+        for place, (name, title) in enumerate(lines):
+            panels[place, 0].set_ylabel(f"{name}\n" + "\n".join(textwrap.wrap(title, 18)), fontsize="small")
+            levels = enumerate(novel.features[title].levels, start=1)
+            for axes, (level, vectors) in zip(panels[place], levels, strict=False):
+                axes.set_visible(True)
+                if place == 0:
+                    axes.set_title(f"level {level}", fontsize="small")
+                points = flat(unit(vectors[rows]), name)
+                for label, look in looks(list(names)).items():
+                    own = points[labels == label].T
+                    # As pixels: the points of all panels would make a page of megabytes.
+                    axes.scatter(*own, s=7, linewidths=0, label=names[label][:16], rasterized=True, **look)
+        handles, _ = panels[0, 0].get_legend_handles_labels()
+        figure.legend(handles=handles, loc="outside upper center", ncols=fitting, frameon=False, markerscale=2)
+        return drawn(figure)

@@ -1,0 +1,108 @@
+"""Training curves: the loss of every level, and the accuracy on the validation classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from mlcl.errors import UserError
+from mlcl.figures.style import drawn, legend_shape, looks, styled
+from mlcl.files import replacing
+
+VALIDATION = {"val_last_level": "-", "val_ensemble": "--"}
+# The later a level, the fuller its line.
+DASHES = ((0, (1, 1.5)), (0, (3, 1, 1, 1)), (0, (5, 2)), "-")
+CROSS_ENTROPY = (0, (8, 1.5, 1, 1.5, 1, 1.5))
+
+
+def draw(metrics: Sequence[Path], titles: Mapping[str, str], out: Path) -> None:
+    """Write `out`/training.{svg,png} from `metrics`, files <data set>/<method>/<seed>/metrics.csv of any folder.
+
+    `titles` are the methods' by name, in order. Raises `UserError` where a file is none of these, or unreadable.
+    """
+    contents = curves(read(metrics, titles))
+    with replacing(*(out / f"training.{form}" for form in contents)) as temporaries:
+        for temporary, content in zip(temporaries, contents.values(), strict=True):
+            temporary.write_bytes(content)
+
+
+def read(metrics: Sequence[Path], titles: Mapping[str, str]) -> pd.DataFrame:
+    """The means over the seeds: a row a dataset, title and epoch, with the columns of the files.
+
+    Raises `UserError` as `draw` does.
+    """
+    frames = []
+    for path in metrics:
+        dataset, method = path.parts[-4:-2] if len(path.parts) >= 4 else ("", "")
+        if method not in titles:
+            raise UserError(f"{path}: is not .../DATASET/METHOD/SEED/metrics.csv with a method of the experiment's")
+        try:
+            frame = pd.read_csv(path).astype(float)
+        except (OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"{path}: cannot be read as metrics ({reason}); run mlcl train again") from error
+        if not {"epoch", "loss", *VALIDATION} <= set(frame):
+            raise UserError(f"{path}: lacks columns of a training's metrics; run mlcl train again")
+        frames.append(frame.assign(dataset=dataset, title=titles[method]))
+    whole = pd.concat(frames)
+    order = {title: place for place, title in enumerate(titles.values())}
+    means = whole.groupby(["dataset", "title", "epoch"], sort=False).mean().reset_index()
+    return means.sort_values("title", key=lambda column: column.map(order), kind="stable")
+
+
+def curves(means: pd.DataFrame) -> dict[str, bytes]:
+    """The parts of the loss above the validation accuracy, by epoch: a column a data set.
+
+    `means` as `read` gives them. Returns the bytes of an SVG and a PNG.
+    """
+    datasets, titles = (list(means[key].unique()) for key in ("dataset", "title"))
+    levels = sorted(name for name in means if name.startswith("level"))
+    lines = dict(zip(levels[::-1], DASHES[::-1], strict=False)) | {"cross_entropy": CROSS_ENTROPY}
+    with styled():
+        width = 0.8 + 3.2 * len(datasets)
+        fitting, above = legend_shape(titles, width)
+        figure = Figure(figsize=(width, 5.2 + above), dpi=150, layout="constrained")
+        panels = figure.subplots(2, len(datasets), sharex="col", squeeze=False)
+        for (upper, lower), dataset in zip(panels.T, datasets, strict=True):
+            for title, look in looks(titles).items():
+                own = means[(means["dataset"] == dataset) & (means["title"] == title)]
+                _plot(upper, own, lines, look)
+                _plot(lower, own, VALIDATION, look)
+            upper.set_title(dataset, fontsize="medium")
+            lower.set_xlabel("epoch")
+        panels[0, 0].set_ylabel("loss on the base classes")
+        panels[1, 0].set_ylabel("validation accuracy (%)")
+        present = {name: dash for name, dash in lines.items() if name in means}
+        _key(panels[0, -1], {_words(name): dash for name, dash in reversed(present.items())}, "upper right")
+        _key(panels[1, -1], {_words(name): dash for name, dash in VALIDATION.items()}, "lower right")
+        handles = [Line2D([], [], label=title, markersize=4.5, **look) for title, look in looks(titles).items()]
+        figure.legend(handles=handles, loc="outside upper center", ncols=fitting, frameon=False)
+        return drawn(figure)
+
+
+def _plot(axes: Axes, own: pd.DataFrame, lines: Mapping[str, object], look: Mapping[str, str]) -> None:
+    """A line of each column that a method has; validations are rare, and the epochs between them are left out."""
+    for name, dash in lines.items():
+        if name in own and own[name].notna().any():
+            known = own[["epoch", name]].dropna()
+            scale = 100 if name in VALIDATION else 1
+            every = max(1, len(known) // 10)  # a marker at each of a hundred epochs would hide the line
+            style = look | {"linestyle": dash, "linewidth": 1.2, "markersize": 3.5, "markevery": every}
+            axes.plot(known["epoch"], scale * known[name], **style)
+
+
+def _key(axes: Axes, dashes: Mapping[str, object], place: str) -> None:
+    """What the dashes mean, whatever the colour."""
+    handles = [Line2D([], [], color="0.3", linewidth=1.2, linestyle=dash, label=name) for name, dash in dashes.items()]
+    axes.legend(handles=handles, loc=place, fontsize="small", handlelength=3)
+
+
+def _words(name: str) -> str:
+    """level 4 for level4."""
+    words = name.removeprefix("val_").replace("level", "level ").replace("_", " ").strip()
+    return {"cross entropy": "cross-entropy"}.get(words, words)

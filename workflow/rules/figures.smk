@@ -1,0 +1,127 @@
+# Of many methods these are drawn side by side, and the first seed of each: a page has room for no more.
+SHOWN = RUNS["method"][:4]
+
+
+rule figures:
+    input:
+        expand("figures/training.{format}", format=["svg", "png"]),
+        expand(
+            "figures/{dataset}/{figure}.{format}",
+            dataset=RUNS["dataset"],
+            figure=["embedding", "neighbours", "pairs"],
+            format=["svg", "png"],
+        ),
+        expand(
+            "figures/{dataset}/{file}",
+            dataset=RUNS["dataset"],
+            file=["sheet.png", "classes.png", "data.json"],
+        ),
+
+
+rule draw_training:
+    input:
+        expand(rules.train_encoder.output.metrics, **RUNS),
+    output:
+        svg="figures/training.svg",
+        png="figures/training.png",
+    log:
+        "logs/figures/training.log",
+    benchmark:
+        "benchmarks/figures/training.tsv"
+    conda:
+        "../envs/python.yaml"
+    resources:
+        mem_mb=lambda wildcards, input: 1000 + len(input),
+        runtime=lambda wildcards, input: 10 + len(input) // 100,
+    params:
+        experiment=methods_on(*RUNS["dataset"]),
+        code=fingerprint("figures.training"),
+    shell:
+        "mlcl draw-training --experiment <(printf %s {params.experiment:q}) --metrics {input}"
+        " --out figures 2>&1 | tee {log}"
+
+
+rule draw_features:
+    input:
+        manifest="packed/{dataset}.json",
+        features=expand(
+            "features/{{dataset}}/{method}/{seed}/test.npy",
+            method=SHOWN,
+            seed=RUNS["seed"][0],
+        ),
+    output:
+        expand(
+            "figures/{{dataset}}/{figure}.{format}",
+            figure=["embedding", "neighbours", "pairs"],
+            format=["svg", "png"],
+        ),
+    log:
+        "logs/figures/{dataset}.log",
+    benchmark:
+        "benchmarks/figures/{dataset}.tsv"
+    conda:
+        "../envs/python.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        data=f"{PACKED}/{{dataset}}",
+        experiment=lambda wildcards: methods_on(wildcards.dataset),
+        code=fingerprint("figures.features"),
+    shell:
+        "mlcl draw-features --data {params.data} --experiment <(printf %s {params.experiment:q})"
+        " --features {input.features} --out figures/{wildcards.dataset} 2>&1 | tee {log}"
+
+
+rule draw_data:
+    input:
+        "packed/{dataset}.json",
+    output:
+        sheet="figures/{dataset}/sheet.png",
+        classes="figures/{dataset}/classes.png",
+        facts="figures/{dataset}/data.json",
+    log:
+        "logs/figures/{dataset}-data.log",
+    benchmark:
+        "benchmarks/figures/{dataset}-data.tsv"
+    conda:
+        "../envs/python.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        data=f"{PACKED}/{{dataset}}",
+        code=fingerprint("data.show"),
+    shell:
+        "mlcl data show {params.data} --out figures/{wildcards.dataset} 2>&1 | tee {log}"
+
+
+# On demand alone: for looking around in, not for keeping.
+rule tensorboard:
+    input:
+        "tensorboard",
+
+
+rule write_tensorboard:
+    input:
+        manifest=f"packed/{RUNS['dataset'][0]}.json",
+        evaluations=rules.make_tables.input.evaluations,
+        features=f"features/{RUNS['dataset'][0]}/{RUNS['method'][-1]}/{RUNS['seed'][0]}/test.npy",
+    output:
+        directory("tensorboard"),
+    log:
+        "logs/tensorboard.log",
+    benchmark:
+        "benchmarks/tensorboard.tsv"
+    conda:
+        "../envs/python.yaml"
+    resources:
+        mem_mb=lambda wildcards, input: 2000 + len(input.evaluations),
+        runtime=lambda wildcards, input: 10 + len(input.evaluations) // 100,
+    params:
+        data=f"{PACKED}/{RUNS['dataset'][0]}",
+        experiment=rules.make_tables.params.experiment,
+        code=fingerprint("board"),
+    shell:
+        "mlcl tensorboard --experiment <(printf %s {params.experiment:q}) --evaluations {input.evaluations}"
+        " --data {params.data} --features {input.features} --out {output} 2>&1 | tee {log}"
