@@ -157,6 +157,17 @@ def tensorboard(given: argparse.Namespace) -> None:
     write(config.part(config.Experiment, given.experiment), given.evaluations, given.data, given.features, given.out)
 
 
+def compare(given: argparse.Namespace) -> None:
+    from mlcl.compare import compare
+
+    table = compare(given.first, given.second)
+    forms = dict.fromkeys(["first", "second"], "{:.2f}".format) | {"difference": "{:+.2f}".format}
+    forms |= {"ci95": "± {:.2f}".format} | dict.fromkeys(["p", "p_holm"], "{:.2g}".format)
+    print(
+        f"first: {given.first}", f"second: {given.second}", "", table.to_string(index=False, formatters=forms), sep="\n"
+    )
+
+
 def _run(name: str) -> tuple[str, str, int]:
     match name.split("/"):
         case [dataset, method, seed] if seed.isdecimal():
@@ -265,6 +276,10 @@ def parser() -> argparse.ArgumentParser:
         "--features", type=Path, required=True, metavar="FILE", help=".../METHOD/SEED/test.npy, of the data set"
     )
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    command = stage(compare, "Compare two runs on the same episodes: paired differences, intervals, p-values.")
+    for name in ("first", "second"):
+        command.add_argument(name, type=Path, metavar="EVALUATION", help="a parquet file of `mlcl evaluate`")
 
     command = stage(status, "Say what of an experiment is done, running, stopped or waiting.")
     command.add_argument("config", nargs="?", type=Path, default=Path("config", "config.yaml"), metavar="CONFIG")

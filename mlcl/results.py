@@ -76,7 +76,7 @@ def _by_run(experiment: Experiment, evaluations: Sequence[Path]) -> dict[Run, tu
     wanted = dict.fromkeys(product(experiment.datasets, experiment.methods, experiment.seeds))
     found: dict[Run, tuple[Path, pd.DataFrame]] = {}
     for path in sorted(map(Path, evaluations)):
-        run, frame = _read(path)
+        run, frame = read_run(path)
         if run in found:
             raise UserError(f"{path}: is of {_name(run)}, as {found[run][0]} is; give one of them")
         if run not in wanted:
@@ -93,7 +93,8 @@ def _name(run: Run) -> str:
     return "/".join(map(str, run))
 
 
-def _read(path: Path) -> tuple[Run, pd.DataFrame]:
+def read_run(path: Path) -> tuple[Run, pd.DataFrame]:
+    """Whose evaluation a file is, and its rows. Raises `UserError` where it is no evaluation of one run."""
     try:
         frame = pyarrow.parquet.read_table(path, columns=COLUMNS, partitioning=None).to_pandas()
     except (OSError, pyarrow.ArrowException) as error:

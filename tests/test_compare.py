@@ -1,0 +1,64 @@
+"""Two runs, compared on the same episodes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from mlcl import cli
+from mlcl.compare import compare
+from mlcl.errors import UserError
+
+
+def evaluation(path, seed, dataset="glyphs", episodes=30, representation="level4"):
+    rng = np.random.default_rng(seed)
+    parts = [
+        {"dataset": dataset, "method": path.stem, "seed": 0, "shot": shot, "classifier": "nearest_centroid",
+         "representation": name, "episode": range(episodes), "accuracy": rng.integers(30, 76, episodes) / 75}
+        for shot in (1, 5) for name in ("level1", representation)
+    ]  # fmt: skip
+    pd.concat(map(pd.DataFrame, parts)).to_parquet(path)
+    return path
+
+
+def test_the_second_minus_the_first_paired(tmp_path):
+    paths = [evaluation(tmp_path / f"{name}.parquet", seed) for seed, name in enumerate("ab")]
+    table = compare(*paths)
+    assert list(zip(table["shot"], table["representation"], strict=True)) == [
+        (1, "level1"), (1, "level4"), (5, "level1"), (5, "level4"),
+    ]  # fmt: skip
+    for row in table.itertuples():
+        a, b = (
+            frame[(frame["shot"] == row.shot) & (frame["representation"] == row.representation)]["accuracy"].to_numpy()
+            for frame in map(pd.read_parquet, paths)
+        )
+        found = stats.ttest_rel(100 * b, 100 * a)
+        low, high = found.confidence_interval()
+        assert (row.first, row.second) == pytest.approx((100 * a.mean(), 100 * b.mean()))
+        assert (row.difference - row.ci95, row.difference + row.ci95) == pytest.approx((low, high))
+        assert row.p == pytest.approx(found.pvalue)
+        assert row.p_holm >= row.p
+
+
+def test_a_run_with_itself_differs_in_nothing(tmp_path, capsys):
+    path = evaluation(tmp_path / "a.parquet", 0)
+    cli.main(["compare", str(path), str(path)])
+    shown = capsys.readouterr().out
+    assert shown.count("+0.00 ± 0.00") == 4
+    assert f"first: {path}" in shown
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [({"dataset": "birds"}, "one data set"), ({"episodes": 20}, r"other episodes .* \(30 and 20\)")],
+)
+def test_what_cannot_be_compared_is_named(tmp_path, other, message):
+    first = evaluation(tmp_path / "a.parquet", 0)
+    with pytest.raises(UserError, match=f"b.parquet.*{message}"):
+        compare(first, evaluation(tmp_path / "b.parquet", 1, **other))
+
+
+def test_what_only_one_has_is_left_out(tmp_path):
+    first = evaluation(tmp_path / "a.parquet", 0)
+    table = compare(first, evaluation(tmp_path / "b.parquet", 1, representation="level3"))
+    assert set(table["representation"]) == {"level1"}
