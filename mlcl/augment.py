@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mlcl import config
+from mlcl.hardware import send
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in PIL and torchvision
 
@@ -73,7 +74,7 @@ def resample(images: Tensor, scale: Tensor, shift: Tensor, mirror: Tensor) -> Te
     """
     theta = torch.zeros(len(images), 2, 3)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale[:, 0] * mirror, scale[:, 1], shift
-    grid = F.affine_grid(theta.to(images.device), list(images.shape), align_corners=False)
+    grid = F.affine_grid(send(theta, images.device), list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
 
 
@@ -94,8 +95,8 @@ def _jitter(images: Tensor, draws: Draws, jittered: Tensor, hue: float, grey: fl
         matrix = _colour_matrix(saturation, turn) * brightness[:, None, None]
     else:
         matrix = brightness[:, None, None]
-    matrix, contrast = matrix.to(images.device), contrast.to(images.device)[:, None, None]
-    luma = torch.tensor(LUMA if channels == 3 else (1.0,), device=images.device)
+    matrix, contrast = send(matrix, images.device), send(contrast, images.device)[:, None, None]
+    luma = send(torch.tensor(LUMA if channels == 3 else (1.0,)), images.device)
     # Contrast scales about the mean grey of the (brightened) image, which follows from the image's mean colour.
     flat = images.flatten(2)
     offset = torch.einsum("c,ncd,nd->n", luma, matrix, flat.mean(2))[:, None, None] * (1 - contrast)

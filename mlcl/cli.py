@@ -93,7 +93,14 @@ def train(given: argparse.Namespace) -> None:
 
     method = config.part(config.Method, given.method)
     devices = hardware.devices(given.device, given.gpus)
-    train(given.data, method, given.seed, devices, given.out, given.scratch)
+    train(given.data, method, given.seed, devices, given.out, given.scratch, given.max_minutes)
+
+
+def run(given: argparse.Namespace) -> None:
+    from mlcl import config
+    from mlcl.run import run
+
+    run(config.Experiment.load(given.config), given.root, given.max_minutes)
 
 
 def features(given: argparse.Namespace) -> None:
@@ -194,6 +201,14 @@ def parser() -> argparse.ArgumentParser:
     def device(command):
         command.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
 
+    def configured(command):
+        command.add_argument("config", nargs="?", type=Path, default=Path("config", "config.yaml"), metavar="CONFIG")
+
+    def minutes(command):
+        command.add_argument(
+            "--max-minutes", type=float, default=float("inf"), metavar="N", help="then stop, ready to continue"
+        )
+
     command = stage(data, "Fetch and pack a data set; 'mlcl data verify' and 'mlcl data show' look at a packed one.")
     command.add_argument(
         "name", metavar="DATASET", help=f"{SPEC.format('datasets.glyphs')}, or a source: mini-imagenet"
@@ -219,6 +234,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--gpus", type=int, default=1, metavar="N", help="1 by default; processes, with --device cpu")
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for model.safetensors, metrics.csv")
     command.add_argument("--scratch", type=Path, required=True, metavar="DIR", help="for the state and TensorBoard")
+    minutes(command)
+
+    command = stage(run, "Run an experiment as far as its tables, one run after another in this process.")
+    configured(command)
+    command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="holds data/ and results/")
+    minutes(command)
 
     command = stage(features, "Extract the features of every level and split.")
     packed(command)
@@ -282,5 +303,5 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument(name, type=Path, metavar="EVALUATION", help="a parquet file of `mlcl evaluate`")
 
     command = stage(status, "Say what of an experiment is done, running, stopped or waiting.")
-    command.add_argument("config", nargs="?", type=Path, default=Path("config", "config.yaml"), metavar="CONFIG")
+    configured(command)
     return top

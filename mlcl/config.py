@@ -209,6 +209,8 @@ class Training(Part):
     validation: Validation = Validation()
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """`auto`: bfloat16 autocast where the hardware multiplies in it, else float32."""
+    compile: bool = False
+    """On a GPU, compile the encoder: it costs a minute at the start of a training."""
     threads: Positive = 1
     """CPU threads of one training. Part of the recipe, since the last digits depend on it."""
 

@@ -21,11 +21,7 @@ BATCH = 256
 
 def to_images(rows: np.ndarray, device: torch.device) -> Tensor:
     """uint8 [N, H, W, C] -> uint8 [N, C, H, W] on the device, channels last in memory as the encoders want them."""
-    images = torch.tensor(rows)
-    if device.type == "cuda":
-        # From pinned memory the copy runs while the GPU is still at the step before, and nobody waits for it.
-        images = images.pin_memory().to(device, non_blocking=True)
-    return images.permute(0, 3, 1, 2)
+    return hardware.send(torch.tensor(rows), device).permute(0, 3, 1, 2)
 
 
 def batches(images: np.ndarray, device: torch.device, size: int = BATCH) -> Iterator[Tensor]:

@@ -13,6 +13,7 @@ from mlcl.errors import UserError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 # What the drivers of NVIDIA, of Windows' Linux subsystem and of AMD show.
 GPU_DRIVERS = ("/proc/driver/nvidia/gpus", "/dev/dxg", "/dev/kfd")
@@ -80,6 +81,11 @@ def autocast(on: torch.device, wanted: str) -> torch.autocast:
     import torch
 
     return torch.autocast(on.type, torch.bfloat16, enabled=precision(on, wanted) == "bfloat16")
+
+
+def send(values: Tensor, to: torch.device) -> Tensor:
+    """A tensor on the CPU to the device, without waiting: a plain copy would wait for all that the GPU has to do."""
+    return values.pin_memory().to(to, non_blocking=True) if to.type == "cuda" else values.to(to)
 
 
 def keep_memory() -> None:

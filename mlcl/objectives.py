@@ -26,11 +26,12 @@ def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """
     with torch.autocast(z.device.type, enabled=False):
         z = z.to(torch.promote_types(z.dtype, torch.float32))
-        _, group, size = labels.unique(return_inverse=True, return_counts=True)
-        positives = size[group] - 1
-        # The mean of z_i.z_p over P(i) follows from the sum of its label's rows: no M x M mask is needed.
-        sums = z.new_zeros(len(size), z.shape[1]).index_add(0, group, z)
-        mean_positive = (z * (sums[group] - z)).sum(1) / positives.clamp(min=1) / temperature
+        # A label's rows go by the first of them. (`unique` would have the CPU wait for the GPU.)
+        same = (labels[:, None] == labels).to(torch.uint8)
+        first, positives = same.argmax(1), same.sum(1) - 1
+        # The mean of z_i.z_p over P(i) follows from the sum of its label's rows: no product with the mask is needed.
+        sums = torch.zeros_like(z).index_add(0, first, z)
+        mean_positive = (z * (sums[first] - z)).sum(1) / positives.clamp(min=1) / temperature
         return torch.where(positives > 0, LogTotal.apply(z, temperature) - mean_positive, 0).mean()
 
 

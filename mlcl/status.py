@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlcl.config import Experiment
+from mlcl.paths import Results
 from mlcl.progress import LOG_SECONDS
 
 
@@ -23,20 +24,18 @@ class Step(NamedTuple):
 
 def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
     """The jobs of the experiment in the order in which they can run; `root` holds data/ and results/."""
-    results, packed = root / "results" / experiment.name, root / "data" / "packed"
+    results = Results(root, experiment.name)
     for dataset in experiment.datasets:
-        log = results / "logs" / "data" / f"{dataset}.log"
-        yield Step(f"data {dataset}", packed / dataset / "manifest.json", log, ())
+        yield Step(f"data {dataset}", results.manifest(dataset), results.log(f"data/{dataset}"), ())
     evaluations = []
     for dataset, method, seed in product(experiment.datasets, experiment.methods, experiment.seeds):
-        run, logs = f"{dataset}/{method}/{seed}", results / "logs"
-        manifest, model = packed / dataset / "manifest.json", results / "models" / run / "model.safetensors"
-        features = results / "features" / run / f"{experiment.evaluation.split}.npy"
-        evaluations.append(results / "evaluations" / f"{run}.parquet")
-        yield Step(f"train {run}", model, logs / "train" / f"{run}.log", (manifest,))
-        yield Step(f"features {run}", features, logs / "features" / f"{run}.log", (model,))
-        yield Step(f"evaluate {run}", evaluations[-1], logs / "evaluate" / f"{run}.log", (features,))
-    yield Step("tables", results / "tables" / "comparison.md", results / "logs" / "tables.log", tuple(evaluations))
+        run = f"{dataset}/{method}/{seed}"
+        features = results.features(run, experiment.evaluation.split)
+        evaluations.append(results.evaluation(run))
+        yield Step(f"train {run}", results.model(run), results.log(f"train/{run}"), (results.manifest(dataset),))
+        yield Step(f"features {run}", features, results.log(f"features/{run}"), (results.model(run),))
+        yield Step(f"evaluate {run}", evaluations[-1], results.log(f"evaluate/{run}"), (features,))
+    yield Step("tables", results.folder / "tables" / "comparison.md", results.log("tables"), tuple(evaluations))
 
 
 def status(experiment: Experiment, root: Path) -> str:

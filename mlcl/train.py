@@ -33,6 +33,7 @@ from mlcl.objectives import Objective
 from mlcl.progress import Progress
 
 SAVE_SECONDS = 60.0
+SAVE_COST = 50  # at the end of an epoch, where this many times as long as a save takes has passed since the last
 LOCK_SECONDS = 60.0
 LOG_STEPS = 20
 TAGS = {"accuracy": "accuracy/train", "loss": "loss/total"}  # what TensorBoard calls them
@@ -82,6 +83,8 @@ class Run:
         torch.manual_seed(seeds.derive(seed, "weights"))
         self.encoder = Encoder(method.encoder, manifest["mean"], manifest["std"]).to(device)
         self.objective = Objective(method.objective, self.encoder.dims, len(self.base.classes)).to(device)
+        if spec.compile and device.type == "cuda":
+            self.encoder.network.compile()
         self.model = distributed.together(Learner(self.encoder, self.objective), device)
         self.optimiser = torch.optim.SGD(
             [*self.encoder.parameters(), *self.objective.parameters()],
@@ -108,13 +111,13 @@ class Run:
         rows, own = order(len(self.labels), self.seed, epoch)[place * size :][:size], distributed.share(size)
         draws = augment.Draws(size, seeds.generator(self.seed, "views", self.step), own)
         views = augment.two_views(self.images(rows[own]), self.method.training.augmentation, self.flip, draws)
-        return views, self.labels[rows.to(self.device)]
+        return views, self.labels[hardware.send(rows, self.device)]
 
     def images(self, rows: Tensor) -> Tensor:
         """The base images `rows` [N], uint8 [N, C, H, W] on the device."""
         if self.resident is None:
             return features.to_images(self.base.images[rows.numpy()], self.device)
-        return self.resident[rows.to(self.device)].permute(0, 3, 1, 2)
+        return self.resident[hardware.send(rows, self.device)].permute(0, 3, 1, 2)
 
     def advance(self) -> dict[str, Tensor]:
         """One step of SGD; the parts of its loss."""
@@ -161,8 +164,9 @@ class Run:
         spec = self.method.training.validation
         self.encoder.eval()
         images = features.batches(self.validation.images, self.device)
-        levels = features.embed(self.encoder, images, self.device, self.method.training.precision)
-        vectors = np.concatenate([torch.cat(batch, 1).numpy() for batch in levels])
+        with torch.compiler.set_stance("force_eager"):  # what is compiled is so for training
+            levels = features.embed(self.encoder, images, self.device, self.method.training.precision)
+            vectors = np.concatenate([torch.cat(batch, 1).numpy() for batch in levels])
         bank = solve.Bank(features.Features(vectors, self.encoder.dims), self.device)
         tasks = episodes.sample(
             self.validation.labels, split="val", episodes=spec.episodes, way=spec.way, shot=spec.shot,
@@ -191,25 +195,42 @@ class Run:
         self.step, self.sums, self.history = state["step"], state["sums"], state["history"]
 
 
-def train(data: Path, method: config.Method, seed: int, devices: list[torch.device], out: Path, scratch: Path) -> None:
+def train(
+    data: Path,
+    method: config.Method,
+    seed: int,
+    devices: list[torch.device],
+    out: Path,
+    scratch: Path,
+    max_minutes: float = math.inf,
+) -> None:
     """Write out/model.safetensors (the encoder) and out/metrics.csv (one row an epoch).
 
     `scratch` holds what is of use only while training: the state from which a killed run continues, and TensorBoard's
     events. On several devices, a process each shares every batch; so do the processes that torchrun starts by hand, on
     several hosts for instance. Raises `UserError` for bad input, where the loss stops being finite, where another
-    training uses `scratch`, and where one of the processes fails.
+    training uses `scratch`, where one of the processes fails, and after `max_minutes`, its state saved.
     """
-    arguments = (data, method, seed, devices, out, scratch)
+    arguments = (data, method, seed, devices, out, scratch, time.time() + 60 * max_minutes)
     if len(devices) > 1:
         distributed.launch(len(devices), _train, *arguments)
     else:
         _train(*arguments)
 
 
-def _train(data: Path, method: config.Method, seed: int, devices: list[torch.device], out: Path, scratch: Path) -> None:
+def _train(
+    data: Path,
+    method: config.Method,
+    seed: int,
+    devices: list[torch.device],
+    out: Path,
+    scratch: Path,
+    deadline: float,
+) -> None:
     hardware.keep_memory()
     torch.set_num_threads(method.training.threads)
     torch.use_deterministic_algorithms(devices[0].type == "cpu")
+    torch.backends.cudnn.benchmark = True  # every step has the same shapes: look once for the fastest convolutions
     torch.utils.deterministic.fill_uninitialized_memory = False  # a seventh of a step, and nothing here reads any
     packed = Packed(data)
     with distributed.joined(devices) as device, contextlib.ExitStack() as held:
@@ -232,6 +253,10 @@ def _train(data: Path, method: config.Method, seed: int, devices: list[torch.dev
         resume(run, state_file)
         with Witness(run, scratch, state_file) if distributed.rank() == 0 else contextlib.nullcontext() as witness:
             while run.step < run.steps:
+                if run.step % LOG_STEPS == 0 and distributed.from_first(time.time() > deadline):
+                    if witness:
+                        witness.save()
+                    raise UserError(f"{scratch}: at step {run.step} of {run.steps} time is up; run again to continue")
                 parts = run.advance()
                 row = run.close_epoch() if run.step % run.steps_per_epoch == 0 else None
                 if witness:
@@ -267,7 +292,7 @@ class Witness:
     """Tells how a training goes (to the terminal and to TensorBoard) and saves its state; a context manager."""
 
     def __init__(self, run: Run, scratch: Path, state_file: Path):
-        self.run, self.state_file, self.saved = run, state_file, time.monotonic()
+        self.run, self.state_file, self.saved, self.cost = run, state_file, time.monotonic(), 0.0
         self.writer, self.size = SummaryWriter(scratch, purge_step=run.step), run.method.training.batch_size
         if run.step == 0:
             for i, views in enumerate(run.batch()[0].chunk(2), start=1):
@@ -298,10 +323,17 @@ class Witness:
             self.progress.say(describe(row, method.training.epochs))
             for level in collapsed(row, method):
                 self.progress.say(f"level {level}: its projections are all the same; raise training.schedule.warmup")
-        if row or time.monotonic() - self.saved > SAVE_SECONDS:
-            with replacing(self.state_file) as (temporary,):
-                torch.save(run.state(), temporary)
-            self.saved = time.monotonic()
+        since = time.monotonic() - self.saved
+        if since > SAVE_SECONDS or (row and since > SAVE_COST * self.cost):
+            self.save()
+
+    def save(self) -> None:
+        """The state from which the training continues."""
+        start = time.monotonic()
+        with replacing(self.state_file) as (temporary,):
+            torch.save(self.run.state(), temporary)
+        self.saved = time.monotonic()
+        self.cost = self.saved - start
 
     def log(self, parts: dict[str, Tensor]) -> float:
         """Write the step's scalars to TensorBoard; the loss."""

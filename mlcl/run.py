@@ -1,0 +1,71 @@
+"""An experiment from data to evaluations in one process, run after run, for a machine that is lent for a short while.
+
+It makes the files that the workflow makes, at the same places, without a job's imports, Snakemake, or waiting for a
+second GPU. What is there already is kept, so that it goes on where it, or the workflow, was stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from itertools import product
+from pathlib import Path
+
+from mlcl import config, hardware
+from mlcl.data import sources
+from mlcl.data.pack import pack
+from mlcl.errors import UserError
+from mlcl.evaluate import evaluate
+from mlcl.features import extract, extract_copies
+from mlcl.paths import Results
+from mlcl.train import train
+
+
+def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
+    """Pack, train, extract and evaluate what is missing below root/data and root/results, the first seed first.
+
+    Raises `UserError` after `max_minutes`, everything done so far kept.
+    """
+    deadline = time.monotonic() + 60 * max_minutes
+    results, spec = Results(root, experiment.name), experiment.evaluation
+    for name, dataset in experiment.datasets.items():
+        if not results.manifest(name).exists():
+            with Stage(f"data {name}", deadline):
+                pack(sources.open_source(dataset, root), results.manifest(name).parent)
+    devices = hardware.devices(experiment.device, experiment.gpus)
+    for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.methods):
+        name, data = f"{dataset}/{method}/{seed}", results.manifest(dataset).parent
+        model, evaluation = results.model(name), results.evaluation(name)
+        if not model.exists():
+            with Stage(f"train {name}", deadline) as minutes:
+                train(data, experiment.methods[method], seed, devices, model.parent, results.scratch(name), minutes)
+        features, copies = results.features(name, spec.split), results.features(name, "copies")
+        if not features.exists():
+            with Stage(f"features {name}", deadline):
+                extract(data, model, devices[0], features.parent)
+        if spec.support_copies and not copies.exists():
+            with Stage(f"copies {name}", deadline):
+                extract_copies(data, model, spec.split, spec.support_copies, spec.seed, devices[0], copies)
+        if not evaluation.exists():
+            with Stage(f"evaluate {name}", deadline):
+                given = copies if spec.support_copies else None
+                run = (dataset, method, seed)
+                evaluate(data, features, spec, run, devices[0], evaluation, given, os.cpu_count() or 1)
+
+
+class Stage:
+    """Says how long a stage took; raises `UserError` where no time is left to begin it. Gives the minutes left."""
+
+    def __init__(self, name: str, deadline: float):
+        self.name, self.deadline = name, deadline
+
+    def __enter__(self) -> float:
+        self.start = time.monotonic()
+        if self.start > self.deadline:
+            raise UserError(f"time is up before {self.name}; run again to continue")
+        return (self.deadline - self.start) / 60
+
+    def __exit__(self, error: type[BaseException] | None, *_) -> None:
+        if error is None:
+            print(f"{self.name}: {time.monotonic() - self.start:.1f} s", file=sys.stderr, flush=True)
