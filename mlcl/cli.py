@@ -93,7 +93,7 @@ def train(given: argparse.Namespace) -> None:
 
     method = config.part(config.Method, given.method)
     devices = hardware.devices(given.device, given.gpus)
-    train(given.data, method, given.seed, devices, given.out, given.scratch, given.max_minutes)
+    train(given.data, method, given.seed, devices, given.out, given.records or given.out, given.scratch, given.max_minutes)
 
 
 def run(given: argparse.Namespace) -> None:
@@ -232,7 +232,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, help="0 by default")
     device(command)
     command.add_argument("--gpus", type=int, default=1, metavar="N", help="1 by default; processes, with --device cpu")
-    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for model.safetensors, metrics.csv")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for model.safetensors")
+    command.add_argument("--records", type=Path, metavar="DIR", help="for run.json, metrics.csv; default: --out")
     command.add_argument("--scratch", type=Path, required=True, metavar="DIR", help="for the state and TensorBoard")
     minutes(command)
 

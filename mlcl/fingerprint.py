@@ -8,7 +8,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 # What these hold reaches a stage as parameters, or does not touch its result.
-OUTSIDE = {"config", "errors", "files", "fingerprint", "progress"}
+OUTSIDE = {"config", "energy", "errors", "files", "fingerprint", "progress", "record"}
 
 
 def fingerprint(*modules: str) -> str:

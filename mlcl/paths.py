@@ -22,6 +22,10 @@ class Results(NamedTuple):
     def model(self, run: str) -> Path:
         return self.folder / "models" / run / "model.safetensors"
 
+    def records(self, run: str) -> Path:
+        """The folder with what is known of a training: run.json and metrics.csv."""
+        return self.folder / "runs" / run
+
     def scratch(self, run: str) -> Path:
         return self.folder / "training" / run
 

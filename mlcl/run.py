@@ -39,7 +39,8 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         model, evaluation = results.model(name), results.evaluation(name)
         if not model.exists():
             with Stage(f"train {name}", deadline) as minutes:
-                train(data, experiment.methods[method], seed, devices, model.parent, results.scratch(name), minutes)
+                records, scratch = results.records(name), results.scratch(name)
+                train(data, experiment.methods[method], seed, devices, model.parent, records, scratch, minutes)
         features, copies = results.features(name, spec.split), results.features(name, "copies")
         if not features.exists():
             with Stage(f"features {name}", deadline):

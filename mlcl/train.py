@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from mlcl import augment, config, distributed, episodes, features, hardware, seeds, solve
+from mlcl import augment, config, distributed, episodes, features, hardware, record, seeds, solve
 from mlcl.data.packed import Packed
 from mlcl.encoders import Encoder, save
 from mlcl.errors import UserError
@@ -201,17 +201,18 @@ def train(
     seed: int,
     devices: list[torch.device],
     out: Path,
+    records: Path,
     scratch: Path,
     max_minutes: float = math.inf,
 ) -> None:
-    """Write out/model.safetensors (the encoder) and out/metrics.csv (one row an epoch).
+    """Write out/model.safetensors (the encoder), records/metrics.csv (one row an epoch) and records/run.json.
 
     `scratch` holds what is of use only while training: the state from which a killed run continues, and TensorBoard's
     events. On several devices, a process each shares every batch; so do the processes that torchrun starts by hand, on
     several hosts for instance. Raises `UserError` for bad input, where the loss stops being finite, where another
     training uses `scratch`, where one of the processes fails, and after `max_minutes`, its state saved.
     """
-    arguments = (data, method, seed, devices, out, scratch, time.time() + 60 * max_minutes)
+    arguments = (data, method, seed, devices, out, records, scratch, time.time() + 60 * max_minutes)
     if len(devices) > 1:
         distributed.launch(len(devices), _train, *arguments)
     else:
@@ -224,6 +225,7 @@ def _train(
     seed: int,
     devices: list[torch.device],
     out: Path,
+    records: Path,
     scratch: Path,
     deadline: float,
 ) -> None:
@@ -250,8 +252,10 @@ def _train(
         }
         digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
         state_file = scratch / f"state-{digest[:12]}.pt"
-        resume(run, state_file)
-        with Witness(run, scratch, state_file) if distributed.rank() == 0 else contextlib.nullcontext() as witness:
+        took = resume(run, state_file)
+        watch = record.Watch(devices, took)
+        first = distributed.rank() == 0
+        with Witness(run, scratch, state_file, watch) if first else contextlib.nullcontext() as witness:
             while run.step < run.steps:
                 if run.step % LOG_STEPS == 0 and distributed.from_first(time.time() > deadline):
                     if witness:
@@ -263,20 +267,26 @@ def _train(
                     witness.step(parts, row)
         if witness:
             save(run.encoder, out / "model.safetensors", made_by)
-            with replacing(out / "metrics.csv") as (temporary,):
+            with replacing(records / "metrics.csv") as (temporary,):
                 pd.DataFrame(run.history).to_csv(temporary, index=False, float_format="%.6f")
+            images = run.steps * method.training.batch_size
+            record.write(records / "run.json", made_by, watch.so_far(), images, device)
             state_file.unlink(missing_ok=True)
 
 
-def resume(run: Run, state_file: Path) -> None:
-    """Continue from a saved state, if there is one. Raises `UserError` where it cannot be read."""
+def resume(run: Run, state_file: Path) -> dict[str, Any] | None:
+    """Continue from a saved state, if there is one; what the training took until then.
+
+    Raises `UserError` where it cannot be read.
+    """
     first = distributed.rank() == 0
     state = distributed.from_first(load_state(state_file) if first else None)
     if state is None:
-        return
+        return None
     run.restore(state)
     if first:
         print(f"{state_file}: continuing from step {run.step} of {run.steps}", file=sys.stderr, flush=True)
+    return state["took"]
 
 
 def load_state(state_file: Path) -> dict[str, Any] | None:
@@ -291,8 +301,9 @@ def load_state(state_file: Path) -> dict[str, Any] | None:
 class Witness:
     """Tells how a training goes (to the terminal and to TensorBoard) and saves its state; a context manager."""
 
-    def __init__(self, run: Run, scratch: Path, state_file: Path):
-        self.run, self.state_file, self.saved, self.cost = run, state_file, time.monotonic(), 0.0
+    def __init__(self, run: Run, scratch: Path, state_file: Path, watch: record.Watch):
+        self.run, self.state_file, self.watch = run, state_file, watch
+        self.saved, self.cost = time.monotonic(), 0.0
         self.writer, self.size = SummaryWriter(scratch, purge_step=run.step), run.method.training.batch_size
         if run.step == 0:
             for i, views in enumerate(run.batch()[0].chunk(2), start=1):
@@ -331,7 +342,7 @@ class Witness:
         """The state from which the training continues."""
         start = time.monotonic()
         with replacing(self.state_file) as (temporary,):
-            torch.save(self.run.state(), temporary)
+            torch.save({**self.run.state(), "took": self.watch.so_far()}, temporary)
         self.saved = time.monotonic()
         self.cost = self.saved - start
 
@@ -365,4 +376,4 @@ def _on_gpu(images: np.ndarray, device: torch.device) -> Tensor | None:
     """The whole split [N, H, W, C] on the GPU where it takes less than half of what is free; else None."""
     if device.type != "cuda" or images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return None
-    return torch.from_numpy(np.ascontiguousarray(images)).to(device)
+    return torch.tensor(images).to(device)

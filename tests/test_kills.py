@@ -28,7 +28,7 @@ CONFIG = {
     "evaluation": {"episodes": 20},
     "device": "cpu",
 }
-MADE = ("glyphs/models/**/*", "glyphs/tables/*")
+MADE = ("glyphs/models/**/*", "glyphs/runs/**/metrics.csv", "glyphs/tables/*")
 KILLS_HERE = 12
 MOMENT = random.Random(0)
 

@@ -33,7 +33,7 @@ def weights(folder):
 
 
 def run(data, folder, spec, seed=0):
-    train(data, spec, seed, [CPU], folder / "out", folder / "scratch")
+    train(data, spec, seed, [CPU], folder / "out", folder / "out", folder / "scratch")
     return folder / "out"
 
 
@@ -161,7 +161,7 @@ def test_a_batch_larger_than_the_data(tiny_data, tmp_path):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
 def test_a_gpu_trains_too(tiny_data, tmp_path):
-    train(tiny_data, method(), 0, hardware.devices("auto"), tmp_path / "out", tmp_path / "scratch")
+    train(tiny_data, method(), 0, hardware.devices("auto"), *(tmp_path / name for name in ("out", "out", "scratch")))
     assert pd.read_csv(tmp_path / "out" / "metrics.csv")["loss"].notna().all()
 
 

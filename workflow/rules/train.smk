@@ -10,7 +10,8 @@ rule train_encoder:
         manifest="packed/{dataset}.json",
     output:
         model="models/{dataset}/{method}/{seed}/model.safetensors",
-        metrics="models/{dataset}/{method}/{seed}/metrics.csv",
+        metrics="runs/{dataset}/{method}/{seed}/metrics.csv",
+        record="runs/{dataset}/{method}/{seed}/run.json",
     log:
         "logs/train/{dataset}/{method}/{seed}.log",
     benchmark:
@@ -31,4 +32,5 @@ rule train_encoder:
     shell:
         "mlcl train --data {params.data} --method {params.method:q} --seed {wildcards.seed}"
         " --device {resources.device} --gpus {resources.processes} --out $(dirname {output.model})"
+        " --records $(dirname {output.record})"
         " --scratch training/{wildcards.dataset}/{wildcards.method}/{wildcards.seed} 2>&1 | tee {log}"

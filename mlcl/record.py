@@ -1,0 +1,110 @@
+"""The record of a training: what made it, of which versions, on what, when, and what it took."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlcl.energy import Meter
+from mlcl.errors import UserError
+from mlcl.files import replacing
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGE = Path(__file__).parent
+VERSIONS = ("mlcl", "torch", "torchvision", "numpy")
+
+
+class Watch:
+    """What a training took so far, over all the sessions in which it ran."""
+
+    def __init__(self, devices: Sequence[torch.device], before: dict[str, Any] | None):
+        """`before`: what `so_far` gave at the state from which the training continues."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.before = before or {"started": now, "sessions": 0, "seconds": 0.0, "joules": 0.0}
+        self.start, self.meter = time.monotonic(), Meter(devices)
+
+    def so_far(self) -> dict[str, Any]:
+        """When it started (ISO 8601, UTC), sessions, seconds, and joules, None where they cannot be read."""
+        here, before = self.meter.read(), self.before["joules"]
+        return {
+            "started": self.before["started"],
+            "sessions": self.before["sessions"] + 1,
+            "seconds": self.before["seconds"] + time.monotonic() - self.start,
+            "joules": None if here is None or before is None else before + here,
+        }
+
+
+def write(path: Path, made_by: dict[str, Any], took: dict[str, Any], images: int, device: torch.device) -> None:
+    """One JSON file: `made_by` of the checkpoint, what the training on so many images took, and with what."""
+    record = {
+        "made_by": made_by,
+        "commit": commit(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in VERSIONS}},
+        "hardware": hardware(device),
+        **took,
+        "images_per_second": images / took["seconds"],
+    }
+    with replacing(path) as (temporary,):
+        temporary.write_text(json.dumps(record, indent=2) + "\n")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Raises `UserError` where it is no record."""
+    try:
+        record = json.loads(path.read_text())
+        record["made_by"]["method"], record["seconds"]  # noqa: B018
+        return record
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: is no record of a training ({error}); run mlcl train again") from error
+
+
+def commit() -> dict[str, Any] | None:
+    """The package's commit and whether its files differ from it; None where it is not under git."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=PACKAGE, capture_output=True, text=True, check=True, timeout=30
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "__init__.py")  # not some repository around an installed package
+        return {"id": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain", "--", "."))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # run from a checkout that is not installed
+        return None
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """The processor's name, its logical cores, and the GPU's name, None where none was used."""
+    import torch
+
+    on_gpu = device.type == "cuda"
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "gpu": torch.cuda.get_device_name(device) if on_gpu else None,
+    }
+
+
+def _processor() -> str:
+    try:
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        return names[0].partition(":")[2].strip()
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
