@@ -93,7 +93,9 @@ def train(given: argparse.Namespace) -> None:
 
     method = config.part(config.Method, given.method)
     devices = hardware.devices(given.device, given.gpus)
-    train(given.data, method, given.seed, devices, given.out, given.records or given.out, given.scratch, given.max_minutes)
+    train(
+        given.data, method, given.seed, devices, given.out, given.records or given.out, given.scratch, given.max_minutes
+    )
 
 
 def run(given: argparse.Namespace) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGE = Path(__file__).parent
+FIELDS = (
+    "made_by", "commit", "versions", "hardware", "started", "sessions", "seconds", "joules", "images_per_second",
+)  # fmt: skip
 VERSIONS = ("mlcl", "torch", "torchvision", "numpy")
 
 
@@ -62,9 +65,11 @@ def read(path: Path) -> dict[str, Any]:
     """Raises `UserError` where it is no record."""
     try:
         record = json.loads(path.read_text())
-        record["made_by"]["method"], record["seconds"]  # noqa: B018
+        missing = [key for key in FIELDS if key not in record]
+        if missing:
+            raise ValueError(f"it has no {missing[0]}")
         return record
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path}: is no record of a training ({error}); run mlcl train again") from error
 
 
