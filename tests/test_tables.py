@@ -16,7 +16,7 @@ from scipy import stats
 from mlcl import tables
 from mlcl.config import Experiment
 from mlcl.errors import UserError
-from mlcl.tables.layout import MINUS, Bold, Table, Underlined, latex, markdown
+from mlcl.tables.layout import MINUS, Number, Row, Table, latex, markdown
 
 EPISODES = 12
 CLASSIFIERS = ["nearest_centroid", "cosine_centroid"]
@@ -356,7 +356,8 @@ def test_names_are_escaped(written):
 
 
 def test_latex_escapes_every_special_character():
-    table = Table("T_1", ["L"], [("a_b", 1)], {"#1": [['&%$#_{}~^\\<>|[*]"', Bold(f"{MINUS}1.00 ± 0.50")]]}, ["50%"])
+    row = Row(['&%$#_{}~^\\<>|[*]"'], [Number(f"{MINUS}1.00 ± 0.50", "bold")])
+    table = Table("T_1", ["L"], [("a_b", 1)], {"#1": [row]}, ["50%"])
     lines = latex(table).splitlines()
     assert lines[2] == r"\caption{T\_1} \\"
     assert lines[-3:] == [r"\raggedright", r"50\%", r"\par\endgroup"]
@@ -376,7 +377,7 @@ def test_latex_escapes_every_special_character():
 
 
 def test_markdown_escapes_what_would_be_markup():
-    rows = [["a*b_c|d`<e\\", Bold("1.00")], ["f", Underlined("0.90")]]
+    rows = [Row(["a*b_c|d`<e\\"], [Number("1.00", "bold")]), Row(["f"], [Number("0.90", "underlined")])]
     table = Table("T", ["L"], [("a", 1)], {"": rows}, ["Note."])
     assert markdown(table).splitlines() == [
         "## T",

@@ -42,7 +42,11 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
     frame = pd.concat([published, _ours(study)], ignore_index=True)[COLUMNS]
     frame["block"] = pd.Categorical(frame["block"], [*COMPARED, *APART])
     marked = frame.assign(accuracy=frame["accuracy"].where(frame["block"].isin(COMPARED)))
-    shown = frame.assign(bold=best(marked, "accuracy"), underlined=best(marked, "accuracy", rank=2))
+    shown = frame.assign(
+        bold=best(marked, "accuracy"),
+        underlined=best(marked, "accuracy", rank=2),
+        evaluations=frame["source"].where(frame["block"] == "ours", ""),
+    )
     tables = [_table(study, name, shown[shown["dataset"] == name]) for name in study.experiment.datasets]
     return frame, tables
 

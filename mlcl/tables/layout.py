@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, chain, groupby, pairwise
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -41,12 +41,16 @@ PREAMBLE = r"""% Needs \usepackage{array,booktabs,longtable}, and lines of 16 cm
 """
 
 
-class Bold(str):
-    """A text to be set in bold."""
+class Number(NamedTuple):
+    text: str
+    mark: Literal["", "bold", "underlined"] = ""
+    made_by: tuple[str, ...] = ()
+    """The evaluations behind it, as the CSV names them."""
 
 
-class Underlined(str):
-    """A text to be underlined."""
+class Row(NamedTuple):
+    labels: list[str]
+    numbers: list[Number]
 
 
 class Table(NamedTuple):
@@ -57,7 +61,7 @@ class Table(NamedTuple):
     """Headings of the columns that name a row."""
     columns: list[tuple[str, int]]
     """The columns with numbers: data set and shot."""
-    blocks: dict[str, list[list[str]]]
+    blocks: dict[str, list[Row]]
     """The rows, between rules, by the heading above them; an empty heading is not shown."""
     notes: list[str]
 
@@ -74,25 +78,37 @@ def lay_out(
     """A row for each combination of the frame's `labels` (column: heading), a column for each data set and shot.
 
     `frame` has a row a number: block, the labels, dataset, shot, `value` with its ci95 (NaN: none), bold and, if it
-    likes, underlined. Rows and blocks come in the frame's order. `sign` "+" marks positive numbers.
+    likes, underlined, and in columns whose names end in `evaluations` what is behind it. Rows and blocks come in the
+    frame's order. `sign` "+" marks positive numbers.
     """
-    frame = frame.assign(underlined=frame.get("underlined", False))
-    blocks: dict[str, list[list[str]]] = {}
+    frame = frame.assign(
+        text=[_text(mean, ci95, sign) for mean, ci95 in zip(frame[value], frame["ci95"], strict=True)],
+        mark=np.where(frame["bold"], "bold", np.where(frame.get("underlined", False), "underlined", "")),
+        made_by=_made_by(frame.filter(regex="evaluations$")),
+    )
+    blocks: dict[str, list[Row]] = {}
     for heading, block in frame.groupby("block", sort=False):
         blocks[heading] = []
         for names, row in block.groupby(list(labels), sort=False):
-            numbers = row[["dataset", "shot", value, "ci95", "bold", "underlined"]].itertuples(index=False, name=None)
-            texts = {(dataset, shot): _text(*number, sign) for dataset, shot, *number in numbers}
-            blocks[heading].append([*names, *(texts.get(column, ABSENT) for column in columns)])
+            cells = row[["dataset", "shot", "text", "mark", "made_by"]].itertuples(index=False, name=None)
+            numbers = {(dataset, shot): Number(*number) for dataset, shot, *number in cells}
+            blocks[heading].append(Row(list(names), [numbers.get(column, Number(ABSENT)) for column in columns]))
     return Table(title, list(labels.values()), list(columns), blocks, list(notes))
 
 
-def _text(mean: float, ci95: float, bold: bool, underlined: bool, sign: str) -> str:
+def _text(mean: float, ci95: float, sign: str) -> str:
     """The only place where numbers are rounded: two decimals, and no negative zero."""
     if np.isnan(mean):
         return ABSENT
     text = f"{mean:{sign}z.2f}" if np.isnan(ci95) else f"{mean:{sign}z.2f} ± {ci95:.2f}"
-    return (Bold if bold else Underlined if underlined else str)(text.replace("-", MINUS))
+    return text.replace("-", MINUS)
+
+
+def _made_by(evaluations: pd.DataFrame) -> list[tuple[str, ...]]:
+    """Of every row the paths in all its columns, each of which lists some, once."""
+    joined = (evaluations.iloc[:, i].fillna("").str.split("; ") for i in range(evaluations.shape[1]))
+    lists = zip(*joined, strict=True) if evaluations.shape[1] else ([] for _ in range(len(evaluations)))
+    return [tuple(dict.fromkeys(filter(None, chain(*paths)))) for paths in lists]
 
 
 def markdown(table: Table) -> str:
@@ -105,7 +121,9 @@ def markdown(table: Table) -> str:
     for heading, rows in table.blocks.items():
         if heading:
             lines.append(_markdown_row([f"*{_markdown_text(heading)}*", *[""] * (width - 1)]))
-        lines += [_markdown_row(map(_markdown_text, row)) for row in rows]
+        lines += [
+            _markdown_row([*map(_markdown_text, row.labels), *map(_markdown_number, row.numbers)]) for row in rows
+        ]
     return "\n".join([f"## {table.title}", "", *lines, *(f"\n{_markdown_text(note)}" for note in table.notes), ""])
 
 
@@ -114,13 +132,11 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    escaped = re.sub(r"([\\`*_|<])", r"\\\1", text)
-    match text:
-        case Bold():
-            return f"**{escaped}**"
-        case Underlined():
-            return f"<u>{escaped}</u>"
-    return escaped
+    return re.sub(r"([\\`*_|<])", r"\\\1", text)
+
+
+def _markdown_number(number: Number) -> str:
+    return {"bold": "**{}**", "underlined": "<u>{}</u>", "": "{}"}[number.mark].format(number.text)
 
 
 def latex(table: Table) -> str:
@@ -133,15 +149,15 @@ def latex(table: Table) -> str:
         r"\toprule",
         f"\\multicolumn{{{labels}}}{{l}}{{}} & {' & '.join(spans)} \\\\",
         " ".join(f"\\cmidrule(lr){{{end + 1}-{next_end}}}" for end, next_end in pairwise(ends)),
-        _latex_row([*table.labels, *(f"{shot}-shot" for _, shot in table.columns)]),
+        _latex_row([*map(_latex_text, table.labels), *(f"{shot}-shot" for _, shot in table.columns)]),
     ]
     body = []
     for heading, rows in table.blocks.items():
         body.append(r"\midrule")
         if heading:
             body.append(f"\\multicolumn{{{width}}}{{l}}{{\\emph{{{_latex_text(heading)}}}}} \\\\*")
-        body += map(_latex_row, rows)
-    names = zip(table.labels, *(row[:labels] for rows in table.blocks.values() for row in rows), strict=True)
+        body += [_latex_row([*map(_latex_text, row.labels), *map(_latex_number, row.numbers)]) for row in rows]
+    names = zip(table.labels, *(row.labels for rows in table.blocks.values() for row in rows), strict=True)
     form = [*(_latex_column(texts, limit=max(18, 40 // labels)) for texts in names), *"c" * len(table.columns)]
     return "\n".join(
         [
@@ -167,15 +183,14 @@ def _latex_column(texts: Iterable[str], limit: int) -> str:
     return f">{{\\raggedright\\arraybackslash\\hspace{{0pt}}}}p{{{characters / 2}em}}"
 
 
-def _latex_row(texts: Sequence[str]) -> str:
-    return " & ".join(map(_latex_text, texts)) + r" \\"
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
 
 
 def _latex_text(text: str) -> str:
-    escaped = text.translate(LATEX)
-    match text:
-        case Bold():
-            return f"\\textbf{{{escaped}}}"
-        case Underlined():
-            return f"\\underline{{{escaped}}}"
-    return escaped
+    return text.translate(LATEX)
+
+
+def _latex_number(number: Number) -> str:
+    text = _latex_text(number.text)
+    return {"bold": f"\\textbf{{{text}}}", "underlined": f"\\underline{{{text}}}", "": text}[number.mark]
