@@ -20,6 +20,7 @@ include: "workflow/rules/features.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
 
 
 wildcard_constraints:
@@ -36,6 +37,7 @@ localrules:
     evaluate,
     tables,
     figures,
+    report,
     tensorboard,
 
 
@@ -44,3 +46,4 @@ rule all:
     input:
         rules.tables.input,
         rules.figures.input,
+        rules.report.input,

@@ -143,6 +143,14 @@ def tables(given: argparse.Namespace) -> None:
     write(config.part(config.Experiment, given.experiment), given.evaluations, given.out, given.root)
 
 
+def report(given: argparse.Namespace) -> None:
+    from mlcl import config
+    from mlcl.report import write
+
+    experiment = config.part(config.Experiment, given.experiment)
+    write(experiment, given.evaluations, given.records, given.figures, given.out, given.root)
+
+
 def draw_training(given: argparse.Namespace) -> None:
     from mlcl import config
     from mlcl.figures.training import draw
@@ -276,6 +284,16 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
     command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="where relative paths start")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
+
+    command = stage(report, "Write the report: tables, figures, what the numbers say, what was run, in one HTML file.")
+    experiment(command)
+    command.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
+    command.add_argument(
+        "--records", type=Path, nargs="+", required=True, metavar="FILE", help=".../DATASET/METHOD/SEED/run.json"
+    )
+    command.add_argument("--figures", type=Path, required=True, metavar="DIR", help="the experiment's figures")
+    command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="where relative paths start")
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="an HTML file")
 
     command = stage(draw_training, "Draw the losses and the validation accuracy by epoch.")
     experiment(command)

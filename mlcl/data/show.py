@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
 from mlcl.data.catalogue import DATASETS
@@ -106,5 +107,6 @@ def histograms(packed: Packed) -> Figure:
         )
         axes.set(title=f"{TITLES[name]}: {len(counts)} classes, {counts.sum():,} images", xlabel="images a class")
         axes.title.set_fontsize(9)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.supylabel("classes", fontsize=9)
     return figure

@@ -22,9 +22,9 @@ from mlcl.tables.study import Study, read
 
 TABLES = {
     "comparison": comparison.build,
-    "ablation": ablation.build,
-    "differences": differences.build,
     "factorial": factorial.build,
+    "differences": differences.build,
+    "ablation": ablation.build,
 }
 FIGURES: dict[str, Callable[[Study], dict[str, bytes]]] = {
     "levels": lambda study: accuracy.levels(study.first),

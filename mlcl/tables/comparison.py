@@ -34,12 +34,7 @@ COLUMNS = [
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
-    published = study.published.assign(representation="")
-    published["block"] = [
-        LATE if kind not in APART and _late(appeared) else kind
-        for kind, appeared in zip(published["kind"], published["appeared"], strict=True)
-    ]
-    frame = pd.concat([published, _ours(study)], ignore_index=True)[COLUMNS]
+    frame = pd.concat([_published(study), _ours(study)], ignore_index=True)[COLUMNS]
     frame["block"] = pd.Categorical(frame["block"], [*COMPARED, *APART])
     marked = frame.assign(accuracy=frame["accuracy"].where(frame["block"].isin(COMPARED)))
     shown = frame.assign(
@@ -49,6 +44,12 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
     )
     tables = [_table(study, name, shown[shown["dataset"] == name]) for name in study.experiment.datasets]
     return frame, tables
+
+
+def comparable(study: Study) -> pd.DataFrame:
+    """The published rows that may be compared with ours."""
+    rows = _published(study)
+    return rows[rows["block"].isin(COMPARED)]
 
 
 def compared(study: Study) -> pd.DataFrame:
@@ -71,6 +72,15 @@ def episodes(study: Study) -> dict[tuple[str, int, str, str], np.ndarray]:
         for name, method in study.experiment.methods.items()
         for role, key in roles(method).items()
     }
+
+
+def _published(study: Study) -> pd.DataFrame:
+    """As `published.read` gives them, in the blocks of the table."""
+    blocks = [
+        LATE if kind not in APART and _late(appeared) else kind
+        for kind, appeared in zip(study.published["kind"], study.published["appeared"], strict=True)
+    ]
+    return study.published.assign(representation="", block=blocks)
 
 
 def _late(appeared: str) -> bool:

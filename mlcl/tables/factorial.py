@@ -42,6 +42,13 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
 
 
 TITLE = "Training x representation, points of accuracy"
+# The effects, as the table and the CSV name them.
+TRAINING_LAST = f"multi-level {MINUS} single-level training, last level"
+TRAINING_ENSEMBLE = f"multi-level {MINUS} single-level training, ensemble"
+ENSEMBLE_SINGLE = f"ensemble {MINUS} last level, single-level training"
+ENSEMBLE_MULTI = f"ensemble {MINUS} last level, multi-level training"
+WHOLE = f"ensemble of multi-level {MINUS} last level of single-level"
+INTERACTION = "interaction"
 
 
 def pairs(experiment: Experiment) -> list[tuple[str, str]]:
@@ -77,13 +84,10 @@ def _effects(experiment: Experiment, single: str, multi: str) -> list[tuple[str,
         return {side: signs[place[by]] for place, side in corners.items() if within in place}
 
     return [
-        (f"multi-level {MINUS} single-level training, last level", simple(0, "last level")),
-        (f"multi-level {MINUS} single-level training, ensemble", simple(0, "ensemble")),
-        (f"ensemble {MINUS} last level, single-level training", simple(1, "single")),
-        (f"ensemble {MINUS} last level, multi-level training", simple(1, "multi")),
-        (
-            f"ensemble of multi-level {MINUS} last level of single-level",
-            {corners["multi", "ensemble"]: 1, corners["single", "last level"]: -1},
-        ),
-        ("interaction", {side: signs[training] * signs[role] for (training, role), side in corners.items()}),
+        (TRAINING_LAST, simple(0, "last level")),
+        (TRAINING_ENSEMBLE, simple(0, "ensemble")),
+        (ENSEMBLE_SINGLE, simple(1, "single")),
+        (ENSEMBLE_MULTI, simple(1, "multi")),
+        (WHOLE, {corners["multi", "ensemble"]: 1, corners["single", "last level"]: -1}),
+        (INTERACTION, {side: signs[training] * signs[role] for (training, role), side in corners.items()}),
     ]

@@ -1,0 +1,164 @@
+"""The report of an experiment: one HTML file that needs nothing else, not even a network.
+
+It shows what the tables and figures hold, says in words what the numbers say, and links every number to the records of
+the trainings that made it. It is the one output that tells of time and hardware, and so the one whose bytes differ
+from run to run.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import yaml
+
+from mlcl import record
+from mlcl.config import Experiment
+from mlcl.errors import UserError
+from mlcl.files import replacing
+from mlcl.report import words
+from mlcl.tables import FIGURES, TABLES
+from mlcl.tables.study import Study, read, titles
+
+HERE = Path(__file__).parent
+OF_ALL = (*FIGURES, "training")
+OF_A_DATA_SET = ("embedding", "neighbours", "pairs")
+FORMS = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+class Figure(NamedTuple):
+    name: str
+    source: str
+    """A data URI."""
+    caption: str
+
+
+class Card(NamedTuple):
+    """A data set."""
+
+    name: str
+    facts: dict[str, Any]
+    pictures: list[Figure]
+    figures: list[Figure]
+
+
+class Run(NamedTuple):
+    """A training and its evaluation, by whose path the tables name it."""
+
+    anchor: str
+    dataset: str
+    method: str
+    title: str
+    seed: int
+    evaluation: str
+    record: dict[str, Any]
+
+
+def write(
+    experiment: Experiment,
+    evaluations: Sequence[Path],
+    records: Sequence[Path],
+    figures: Path,
+    out: Path,
+    root: Path = Path(),
+) -> None:
+    """Write the HTML file `out` of evaluations, run.json files and the folder of figures.
+
+    Raises `UserError` where one of them is missing or wrong.
+    """
+    study = read(experiment, evaluations, out.parent, root)
+    built = {name: build(study) for name, build in TABLES.items()}
+    runs = _runs(study, records)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {"duration": duration, "anchors": lambda paths: [runs[path].anchor for path in paths]}
+    page = environment.get_template("template.html").render(
+        experiment=experiment,
+        findings=words.findings(study, built["factorial"][0]),
+        tables={name: tables for name, (_, tables) in built.items()},
+        figures=[_figure(figures, name) for name in OF_ALL],
+        cards=[_card(figures / name) for name in experiment.datasets],
+        runs=list(runs.values()),
+        common=_common(list(runs.values())),
+        config=yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100),
+        commit=record.commit(),
+    )
+    with replacing(out) as (temporary,):
+        temporary.write_text(page)
+
+
+def _runs(study: Study, records: Sequence[Path]) -> dict[str, Run]:
+    """By the path of its evaluation, relative to the report. A record lies in .../DATASET/METHOD/SEED/run.json."""
+    paths = {tuple(path.parts[-4:-1]): path for path in records}
+    runs = {}
+    names = titles(study.experiment)
+    for (dataset, method), sources in study.sources.items():
+        for seed, evaluation in zip(study.experiment.seeds, sources.split("; "), strict=True):
+            path = paths.get((dataset, method, str(seed)))
+            if path is None:
+                raise UserError(f"no record of {dataset}/{method}/{seed} among those given; run mlcl train first")
+            anchor = f"run-{dataset}-{method}-{seed}"
+            runs[evaluation] = Run(anchor, dataset, method, names[method], seed, evaluation, record.read(path))
+    return runs
+
+
+def _common(runs: Sequence[Run]) -> dict[str, Any]:
+    """What the runs took together, and of commit, versions and hardware each kind with the number of its runs."""
+    records = [run.record for run in runs]
+    joules = [found["joules"] for found in records]
+    return {
+        "seconds": sum(found["seconds"] for found in records),
+        "joules": None if None in joules else sum(joules),
+        "code": Counter(_commit(found["commit"]) for found in records),
+        "versions": Counter(", ".join(f"{k} {v}" for k, v in found["versions"].items()) for found in records),
+        "hardware": Counter(_hardware(found["hardware"]) for found in records),
+        "first": min(datetime.fromisoformat(found["started"]) for found in records).date().isoformat(),
+        "last": max(datetime.fromisoformat(found["started"]) for found in records).date().isoformat(),
+    }
+
+
+def _commit(commit: dict[str, Any] | None) -> str:
+    if commit is None:
+        return "not under git"
+    return f"commit {commit['id']}" + (" with changes that are not in it" if commit["changed"] else "")
+
+
+def _hardware(found: dict[str, Any]) -> str:
+    return (f"{found['gpu']}, " if found["gpu"] else "") + f"{found['processor']}, {found['cores']} logical cores"
+
+
+def duration(seconds: float) -> str:
+    """As 41 s, 3 min 20 s or 2 h 5 min."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _card(folder: Path) -> Card:
+    facts_file = folder / "data.json"
+    try:
+        facts = json.loads(facts_file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{facts_file}: cannot be read ({error}); make it with mlcl data show") from error
+    pictures, figures = (
+        [_figure(folder, name) for name in names] for names in (("sheet", "classes"), OF_A_DATA_SET)
+    )  # fmt: skip
+    return Card(folder.name, facts, pictures, figures)
+
+
+def _figure(folder: Path, name: str) -> Figure:
+    """Of its formats the one that stays sharp, where there is one."""
+    file = next((path for suffix in FORMS if (path := (folder / name).with_suffix(suffix)).exists()), None)
+    if file is None:
+        raise UserError(f"{folder / name}.png: is missing; run snakemake figures")
+    source = f"data:{FORMS[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
+    return Figure(name, source, (HERE / "captions" / f"{name}.rst").read_text().strip())

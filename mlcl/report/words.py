@@ -1,0 +1,209 @@
+"""What the numbers say, in words: sentences made from the tables' numbers by rules that anyone can check.
+
+A difference counts as shown where its p-value, corrected for the number of differences in its table (Holm), lies below
+0.05. With several training seeds it must also lie outside the interval over the seeds, or the sentence says that
+another training may turn it around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mlcl import statistics
+from mlcl.results import Cell
+from mlcl.tables import comparison, factorial
+from mlcl.tables.layout import MINUS
+from mlcl.tables.study import Study, roles, titles, words
+
+SHOWN = 0.05
+
+
+class Finding(NamedTuple):
+    text: str
+    made_by: tuple[str, ...] = ()
+    """The evaluations behind its numbers, as the tables name them."""
+
+
+class Findings(NamedTuple):
+    heading: str
+    found: list[Finding]
+
+
+def findings(study: Study, effects: pd.DataFrame) -> list[Findings]:
+    """Of an experiment and the frame of its 2 x 2: the paper's claim first, then where a gain comes from."""
+    return [
+        *_claim(study, effects),
+        Findings("The best of ours", list(_best(study))),
+        Findings("The best level", list(_levels(study))),
+        *([Findings("Beside published numbers", beside)] if (beside := list(_published(study))) else []),
+        Findings("How far this reaches", list(_reach(study))),
+    ]
+
+
+def _claim(study: Study, effects: pd.DataFrame) -> Iterator[Findings]:
+    names = titles(study.experiment)
+    for (single, multi), frame in effects.groupby(["single", "multi"], sort=False):
+        whole = frame[frame["effect"] == factorial.WHOLE]
+        verdicts = [verdict(row) for row in whole.to_dict("records")]
+        yield Findings(
+            f"The paper's claim: {names[multi]} against {names[single]}",
+            [
+                Finding(
+                    "The claim is that an ensemble over the levels of an encoder trained at several levels does better "
+                    f"than an encoder trained at its last level alone. Here that is {_count(verdicts)}. The two "
+                    "methods differ in nothing but the levels that get the contrastive loss."
+                ),
+                *_each(whole, "the ensemble of multi-level training", "the last level of single-level training"),
+            ],
+        )
+        parts = {
+            factorial.TRAINING_LAST: ("multi-level training", "single-level training, both by their last level"),
+            factorial.TRAINING_ENSEMBLE: ("multi-level training", "single-level training, both by their ensemble"),
+            factorial.ENSEMBLE_SINGLE: ("after single-level training, the ensemble", "the last level"),
+            factorial.ENSEMBLE_MULTI: ("after multi-level training, the ensemble", "the last level"),
+        }
+        found = [_gathered(frame[frame["effect"] == key], *sides) for key, sides in parts.items()]
+        yield Findings(f"Where it comes from: {names[multi]} against {names[single]}", found)
+
+
+def _count(verdicts: list[int]) -> str:
+    """How many of them say yes, no, or nothing: "borne out in 1 of 4 columns, contradicted in 3"."""
+    said = {1: "borne out in {}", -1: "contradicted in {}", 0: "neither shown nor contradicted in {}"}
+    counts = {text: verdicts.count(value) for value, text in said.items()}
+    parts = [text.format(count) for text, count in counts.items() if count]
+    return f"{parts[0]} of {len(verdicts)} {'column' if len(verdicts) == 1 else 'columns'}" + "".join(
+        f", {part}" for part in parts[1:]
+    )
+
+
+def verdict(row: dict) -> int:
+    """1 where the difference is shown to be positive, -1 negative, 0 neither."""
+    shown = row["p_holm"] < SHOWN and not _unsure(row)
+    return int(np.sign(row["difference"])) if shown else 0
+
+
+def _unsure(row: dict) -> bool:
+    """Whether the interval over the training seeds, where there is one, holds zero."""
+    return not np.isnan(row["ci95_over_seeds"]) and abs(row["difference"]) <= row["ci95_over_seeds"]
+
+
+def _each(rows: pd.DataFrame, first: str, second: str) -> list[Finding]:
+    return [
+        Finding(
+            f"{row['dataset']}, {row['shot']}-shot: {said(row, first, second)}", tuple(row["evaluations"].split("; "))
+        )
+        for row in rows.to_dict("records")
+    ]
+
+
+def _gathered(rows: pd.DataFrame, first: str, second: str) -> Finding:
+    """One effect in a sentence, its columns gathered by verdict."""
+    said = {1: f"{first} does better than {second}", -1: f"{first} does worse than {second}", 0: "not told apart"}
+    columns: dict[int, list[str]] = {value: [] for value in said}
+    for row in rows.to_dict("records"):
+        amount = f"{row['difference']:+z.2f} ± {row['ci95']:.2f}".replace("-", MINUS)
+        columns[verdict(row)].append(f"{row['dataset']} {row['shot']}-shot ({amount})")
+    if not columns[1] and not columns[-1]:
+        said[0] = f"{first} and {second} are not told apart"
+    text = "; ".join(f"{said[value]} on {', '.join(where)}" for value, where in columns.items() if where)
+    return Finding(f"{text[0].upper()}{text[1:]}.", tuple(dict.fromkeys("; ".join(rows["evaluations"]).split("; "))))
+
+
+def said(row: dict, first: str, second: str) -> str:
+    """One difference, `first` minus `second`, in a sentence: "first does better than second by 1.20 points (...)."."""
+    amount = f"{abs(row['difference']):.2f} points"
+    interval = (
+        f"95% interval {points(row['difference'], row['ci95'])} over episodes, corrected p {p_value(row['p_holm'])}"
+    )
+    if row["p_holm"] >= SHOWN:
+        return f"{first} and {second} are not told apart ({interval})."
+    better = "better" if row["difference"] > 0 else "worse"
+    sentence = f"{first} does {better} than {second} by {amount} ({interval})"
+    if np.isnan(row["ci95_over_seeds"]):
+        return f"{sentence}."
+    over_seeds = points(row["difference"], row["ci95_over_seeds"])
+    if _unsure(row):
+        return f"{sentence}, but over training seeds the interval is {over_seeds}: another training may turn it around."
+    return f"{sentence}, and over training seeds too ({over_seeds})."
+
+
+def points(mean: float, half_width: float) -> str:
+    """An interval by its ends."""
+    return " to ".join(f"{end:+z.2f}".replace("-", MINUS) for end in (mean - half_width, mean + half_width))
+
+
+def p_value(p: float) -> str:
+    return "below 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _best(study: Study) -> Iterator[Finding]:
+    """Of every column the best that the comparison shows of ours, and whether it leads the next by more than chance."""
+    classifier, names = study.experiment.evaluation.classifiers[0], titles(study.experiment)
+    for (dataset, shot), rows in comparison.compared(study).groupby(["dataset", "shot"], sort=False):
+        first, *others = rows.sort_values("mean", ascending=False, kind="stable").to_dict("records")
+        text = f"{dataset}, {shot}-shot: {names[first['method']]}, {first['representation']}"
+        text += f", with {first['mean']:.2f} ± {first['ci95']:.2f}%"
+        second, values = others[0], {}
+        for row in (first, second):
+            role = roles(study.experiment.methods[row["method"]])[row["representation"]]
+            values[id(row)] = study.results.accuracies[Cell(dataset, row["method"], shot, classifier, role)]
+        found = statistics.effect(values[id(first)] - values[id(second)])
+        lead = f"{names[second['method']]}, {second['representation']}"
+        by = f"{points(found.mean, found.half_width)} over episodes, p {p_value(found.p)}"
+        text += f"; {'ahead of' if found.p < SHOWN else 'not told apart from'} {lead} ({by}, uncorrected)."
+        made_by = dict.fromkeys(f"{first['evaluations']}; {second['evaluations']}".split("; "))
+        yield Finding(text, tuple(made_by))
+
+
+def _levels(study: Study) -> Iterator[Finding]:
+    """Which single level of each method does best in each column."""
+    single = study.first[study.first["representation"].str.fullmatch(r"level\d+")]
+    for method, title in titles(study.experiment).items():
+        rows = single[single["method"] == method]
+        best = rows.loc[rows.groupby(["dataset", "shot"], sort=False)["mean"].idxmax()]
+        columns = {
+            words(level): ", ".join(f"{row.dataset} {row.shot}-shot ({row.mean:.2f}%)" for row in some.itertuples())
+            for level, some in best.groupby("representation")
+        }
+        made_by = dict.fromkeys("; ".join(best["evaluations"]).split("; "))
+        yield Finding(
+            f"{title}: {'; '.join(f'{level} on {where}' for level, where in columns.items())}.", tuple(made_by)
+        )
+
+
+def _published(study: Study) -> Iterator[Finding]:
+    known = comparison.comparable(study).dropna(subset="accuracy")
+    for (dataset, shot), rows in comparison.compared(study).groupby(["dataset", "shot"], sort=False):
+        others = known[(known["dataset"] == dataset) & (known["shot"] == shot)]
+        if others.empty:
+            continue
+        ours, theirs = rows.loc[rows["mean"].idxmax()], others.loc[others["accuracy"].idxmax()]
+        apart = ours["mean"] - theirs["accuracy"]
+        yield Finding(
+            f"{dataset}, {shot}-shot: the best of ours, {ours['mean']:.2f}%, lies {abs(apart):.2f} points "
+            f"{'above' if apart > 0 else 'below'} the best published number that may be compared, "
+            f"{theirs['accuracy']:.2f}% of {theirs['method']} ({theirs['encoder']}); ours is {ours['encoder']}.",
+            tuple(ours["evaluations"].split("; ")),
+        )
+
+
+def _reach(study: Study) -> Iterator[Finding]:
+    seeds, evaluation = study.experiment.seeds, study.experiment.evaluation
+    if len(seeds) == 1:
+        yield Finding(
+            "There is one training seed: the intervals cover the sampling of the episodes alone, and how far other "
+            "trainings of the same recipe would fall from these, no number here says."
+        )
+    else:
+        yield Finding(
+            f"There are {len(seeds)} training seeds: an interval over seeds has {len(seeds) - 1} "
+            f"{'degree' if len(seeds) == 2 else 'degrees'} of freedom, and is wide for that reason alone."
+        )
+    yield Finding(
+        f"Every method met the same {evaluation.episodes} episodes of the {evaluation.split} split, by "
+        f"{words(evaluation.classifiers[0])}; numbers of other classifiers are in the table level by level."
+    )

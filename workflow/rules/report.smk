@@ -1,0 +1,37 @@
+rule report:
+    input:
+        "report.html",
+
+
+rule write_report:
+    input:
+        published=rules.make_tables.input.published,
+        evaluations=rules.make_tables.input.evaluations,
+        records=expand(rules.train_encoder.output.record, **RUNS),
+        figures=[
+            file
+            for file in (*rules.tables.input, *rules.figures.input)
+            if file.startswith("figures/")
+        ],
+        page=[
+            Path("../..", file.relative_to(workflow.basedir))
+            for file in sorted(Path(workflow.basedir, "mlcl", "report").rglob("*.*"))
+            if file.suffix in (".html", ".css", ".js", ".rst")
+        ],
+    output:
+        "report.html",
+    log:
+        "logs/report.log",
+    benchmark:
+        "benchmarks/report.tsv"
+    conda:
+        "../envs/python.yaml"
+    resources:
+        mem_mb=lambda wildcards, input: 2000 + len(input.evaluations),
+        runtime=lambda wildcards, input: 10 + len(input.evaluations) // 100,
+    params:
+        experiment=rules.make_tables.params.experiment,
+        code=fingerprint("report"),
+    shell:
+        "mlcl report --experiment <(printf %s {params.experiment:q}) --evaluations {input.evaluations}"
+        " --records {input.records} --figures figures --root ../.. --out {output} 2>&1 | tee {log}"
