@@ -84,6 +84,7 @@ def write(
         experiment=experiment,
         findings=words.findings(study, built["factorial"][0]),
         tables={name: tables for name, (_, tables) in built.items()},
+        captions={name: _caption(name) for name in TABLES},
         figures=[_figure(figures, name) for name in OF_ALL],
         cards=[_card(figures / name) for name in experiment.datasets],
         runs=list(runs.values()),
@@ -161,4 +162,9 @@ def _figure(folder: Path, name: str) -> Figure:
     if file is None:
         raise UserError(f"{folder / name}.png: is missing; run snakemake figures")
     source = f"data:{FORMS[file.suffix]};base64,{base64.b64encode(file.read_bytes()).decode()}"
-    return Figure(name, source, (HERE / "captions" / f"{name}.rst").read_text().strip())
+    return Figure(name, source, _caption(name))
+
+
+def _caption(name: str) -> str:
+    """Of a table or figure; `snakemake --report` shows the same."""
+    return (HERE / "captions" / f"{name}.rst").read_text().strip()

@@ -46,6 +46,14 @@ def methods_on(*datasets):
     return experiment.model_dump_json(include=parts)
 
 
+def shown(file, category):
+    """An output as `snakemake --report` shows it, under the caption that it has in the report of `mlcl report`."""
+    captions = Path(workflow.basedir, "mlcl", "report", "captions")
+    return report(
+        file, caption=str(captions / f"{Path(file).stem}.rst"), category=category
+    )
+
+
 def training_threads(wildcards):
     return experiment.methods[wildcards.method].training.threads
 

@@ -22,7 +22,7 @@ rule draw_training:
     input:
         expand(rules.train_encoder.output.metrics, **RUNS),
     output:
-        svg="figures/training.svg",
+        svg=shown("figures/training.svg", "Figures"),
         png="figures/training.png",
     log:
         "logs/figures/training.log",
@@ -50,10 +50,13 @@ rule draw_features:
             seed=RUNS["seed"][0],
         ),
     output:
+        [
+            shown(f"figures/{{dataset}}/{figure}.svg", "{dataset}")
+            for figure in ("embedding", "neighbours", "pairs")
+        ],
         expand(
-            "figures/{{dataset}}/{figure}.{format}",
+            "figures/{{dataset}}/{figure}.png",
             figure=["embedding", "neighbours", "pairs"],
-            format=["svg", "png"],
         ),
     log:
         "logs/figures/{dataset}.log",
@@ -77,8 +80,8 @@ rule draw_data:
     input:
         "packed/{dataset}.json",
     output:
-        sheet="figures/{dataset}/sheet.png",
-        classes="figures/{dataset}/classes.png",
+        sheet=shown("figures/{dataset}/sheet.png", "{dataset}"),
+        classes=shown("figures/{dataset}/classes.png", "{dataset}"),
         facts="figures/{dataset}/data.json",
     log:
         "logs/figures/{dataset}-data.log",

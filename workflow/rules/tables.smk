@@ -21,7 +21,14 @@ rule make_tables:
         ],
         evaluations=expand("evaluations/{dataset}/{method}/{seed}.parquet", **RUNS),
     output:
-        rules.tables.input,
+        [
+            (
+                shown(file, Path(file).parts[0].capitalize())
+                if file.endswith((".csv", ".svg"))
+                else file
+            )
+            for file in rules.tables.input
+        ],
     log:
         "logs/tables.log",
     benchmark:
