@@ -6,7 +6,9 @@ Nothing is trained here. The hours on a GPU are an estimate: operations over a s
 from __future__ import annotations
 
 import tempfile
+from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -19,8 +21,19 @@ from mlcl.encoders import Encoder, save
 from mlcl.objectives import Objective
 
 ROOT = Path(__file__).parents[1]
-# mini-ImageNet, as published: 64 classes of 600 images train, 16 validate, 20 test.
-CLASSES, BASE, VALIDATION, IMAGES = 64, 38_400, 9_600, 60_000
+
+
+class Images(NamedTuple):
+    """How many of a data set, as published."""
+
+    classes: int
+    """That train."""
+    base: int
+    validation: int
+    whole: int
+
+
+DATA = {"mini-imagenet": Images(64, 38_400, 9_600, 60_000), "tiered-imagenet": Images(351, 448_695, 124_261, 779_165)}
 SIZE, CHANNELS = 84, 3
 # Dense bfloat16 products, TFLOP/s, from the maker's data sheets (SXM); the shares are assumptions.
 GPUS = {"H100": 990e12, "A100": 312e12}
@@ -53,13 +66,13 @@ def encoder_flop(method: Method, views: int) -> tuple[int, int, int]:
     return once, once + backward.get_total_flops(), sum(kept.values())
 
 
-def objective_flop(method: Method, views: int) -> int:
+def objective_flop(method: Method, views: int, classes: int) -> int:
     """Of the projection heads, classifier and losses, on as many views, forward and backward."""
     dims = encoder(method, "meta").dims
-    objective = Objective(method.objective, dims, CLASSES)
+    objective = Objective(method.objective, dims, classes)
     representations = [torch.randn(views, dim, requires_grad=True) for dim in dims]
     with FlopCounterMode(display=False) as counted:
-        objective(representations, torch.arange(views // 2) % CLASSES)["loss"].backward()
+        objective(representations, torch.arange(views // 2) % classes)["loss"].backward()
     return counted.get_total_flops()
 
 
@@ -79,27 +92,32 @@ def model_bytes(method: Method) -> int:
 
 
 def operations(experiment: Experiment) -> list[dict[str, object]]:
-    """A row a method, and one for the experiment; the rate is that of the contrastive loss at four levels."""
+    """A row a data set, of the method with the most to do, and one of all; the rate is of a loss at four levels."""
     rate = measured("training", "ours images/s", encoder="resnet12")
-    rows, runs, whole = [], 0, 0.0
-    for name, method in experiment.methods.items():
-        spec = method.training
-        views, steps = 2 * spec.batch_size, spec.epochs * (BASE // spec.batch_size)
-        once, both, _ = encoder_flop(method, views)
-        loss = objective_flop(method, views)
-        validations = -(-spec.epochs // spec.validation.every)
-        flop = steps * (both + loss) + once / views * (validations * VALIDATION + IMAGES)
-        runs, whole = runs + len(experiment.seeds), whole + len(experiment.seeds) * flop
-        rows.append({
-            "runs": f"1 of {name}", "forward, GFLOP a view": f"{once / views / 1e9:.2f}",
-            "both passes, GFLOP a view": f"{both / views / 1e9:.2f}",
-            "losses and heads, GFLOP a view": f"{loss / views / 1e9:.4f}",
-            **total(steps * spec.batch_size, flop, rate),
-        })  # fmt: skip
-    for what, share in ((f"all {runs}", 1), (f"{SWEEP} such", SWEEP / runs)):
-        images = runs * steps * spec.batch_size * share
-        rows.append({**dict.fromkeys(rows[0], ""), "runs": what, **total(images, whole * share, rate)})
-    return rows
+    rows, images, whole = [], 0, 0.0
+    runs = len(experiment.methods) * len(experiment.seeds)
+    for name in experiment.datasets:
+        row, seen, flop = max((of_run(name, method) for method in experiment.methods.values()), key=itemgetter(2))
+        rows.append({"runs": f"1 on {name}", **row, **total(seen, flop, rate)})
+        images, whole = images + runs * seen, whole + runs * flop
+    row = {**dict.fromkeys(rows[0], ""), "runs": f"all {runs * len(experiment.datasets)}"}
+    return [*rows, row | total(images, whole, rate)]
+
+
+def of_run(dataset: str, method: Method) -> tuple[dict[str, str], int, float]:
+    """What a view costs, the images trained on, and the operations of training, validations and features."""
+    spec, counts = method.training, DATA[dataset]
+    views, steps = 2 * spec.batch_size, spec.epochs * (counts.base // spec.batch_size)
+    once, both, _ = encoder_flop(method, views)
+    loss = objective_flop(method, views, counts.classes)
+    validations = -(-spec.epochs // spec.validation.every)
+    flop = steps * (both + loss) + once / views * (validations * counts.validation + counts.whole)
+    row = {
+        "forward, GFLOP a view": f"{once / views / 1e9:.2f}",
+        "both passes, GFLOP a view": f"{both / views / 1e9:.2f}",
+        "losses and heads, GFLOP a view": f"{loss / views / 1e9:.4f}",
+    }
+    return row, steps * spec.batch_size, flop
 
 
 def total(images: float, flop: float, rate: float) -> dict[str, str]:
@@ -117,21 +135,24 @@ def disk(experiment: Experiment) -> list[dict[str, object]]:
     method = next(iter(experiment.methods.values()))
     dims = encoder(method, "meta").dims
     evaluations = [path.stat().st_size for path in (ROOT / "results").glob("mini-imagenet-cpu/evaluations/*/*/*")]
-    runs = len(experiment.datasets) * len(experiment.methods) * len(experiment.seeds)
-    sizes = {
-        "data": (f"{IMAGES:,} images of {SIZE} x {SIZE} x {CHANNELS}", IMAGES * SIZE * SIZE * CHANNELS, 1),
-        "train": ("model.safetensors", model_bytes(method), runs),
-        "features": (f"{' + '.join(map(str, dims))} float16 an image", 2 * sum(dims) * IMAGES, runs),
-        "evaluate": ("one of results/mini-imagenet-cpu, the largest", max(evaluations), runs),
-    }
-    return [
-        {
-            "stage": stage, "of what": what, "MB each": f"{size / 1e6:.2f}", "of them": count,
-            "MB": f"{size * count / 1e6:,.1f}",
-            f"GB of {SWEEP} runs": f"{size * (1 if stage == 'data' else SWEEP) / 1e9:.3f}",
+    runs = len(experiment.methods) * len(experiment.seeds)
+    model, rows = model_bytes(method), []
+    for name in experiment.datasets:
+        images = DATA[name].whole
+        sizes = {
+            "data": (f"{images:,} images of {SIZE} x {SIZE} x {CHANNELS}", images * SIZE * SIZE * CHANNELS, 1),
+            "train": ("model.safetensors", model, runs),
+            "features": (f"{' + '.join(map(str, dims))} float16 an image", 2 * sum(dims) * images, runs),
+            "evaluate": ("one of results/mini-imagenet-cpu, the largest", max(evaluations), runs),
         }
-        for stage, (what, size, count) in sizes.items()
-    ]  # fmt: skip
+        rows += [
+            {
+                "data set": name, "stage": stage, "of what": what, "MB each": f"{size / 1e6:.2f}", "of them": count,
+                "MB": f"{size * count / 1e6:,.1f}",
+            }
+            for stage, (what, size, count) in sizes.items()
+        ]  # fmt: skip
+    return rows
 
 
 def memory(experiment: Experiment) -> list[dict[str, object]]:
@@ -142,7 +163,10 @@ def memory(experiment: Experiment) -> list[dict[str, object]]:
     rows = {
         "train: weights, gradients and momentum, float32": 3 * 4 * parameters,
         f"train: kept for the backward pass of {views} views, float32": kept,
-        "train: the packed base images, on the GPU or mapped from the file": BASE * SIZE * SIZE * CHANNELS,
+        **{
+            f"train: the packed base images of {name}, on the GPU or mapped": DATA[name].base * SIZE * SIZE * CHANNELS
+            for name in experiment.datasets
+        },
         "features: the largest map of a batch of 256 images, float32": 256 * 4 * method.encoder.width * SIZE * SIZE,
     }
     return [{"what": what, "MB": f"{size / 1e6:,.0f}"} for what, size in rows.items()]
@@ -169,7 +193,7 @@ def main(out: Path) -> None:
         f"over {rate} images/s, the rate of training.md at batches of 16 on two cores."
     )
     write(out, "cost", about, operations(paper))
-    write(out, "cost-disk", "Files of config/paper.yaml; of a sweep on the same data set.", disk(paper))
+    write(out, "cost-disk", "Files of config/paper.yaml.", disk(paper))
     write(
         out,
         "cost-memory",
