@@ -113,8 +113,8 @@ def test_done_means_nothing_to_do(checkout):
 def test_removed_tables_come_back_the_same(checkout):
     before = checkout.bytes()
     shutil.rmtree(checkout.results / "tables")
-    assert checkout.jobs() == {"make_tables": 1}
-    assert checkout.snakemake().returncode == 0
+    assert checkout.jobs() == {"make_tables": 1, "write_report": 1}
+    assert checkout.snakemake("tables").returncode == 0
     assert checkout.bytes() == before
 
 
@@ -136,16 +136,19 @@ def changed(path, value):
             {"learning_rate": 0.01},
             {
                 "train_encoder": 2, "extract_features": 2, "evaluate_episodes": 2, "make_tables": 1,
-                "draw_training": 1, "draw_features": 2,
+                "draw_training": 1, "draw_features": 2, "write_report": 1,
             },
         ),
-        (("evaluation", "episodes"), 30, {"evaluate_episodes": 4, "make_tables": 1}),
-        (("methods", "multi_level", "title"), "Ours", {"make_tables": 1, "draw_training": 1, "draw_features": 2}),
+        (("evaluation", "episodes"), 30, {"evaluate_episodes": 4, "make_tables": 1, "write_report": 1}),
+        (
+            ("methods", "multi_level", "title"), "Ours",
+            {"make_tables": 1, "draw_training": 1, "draw_features": 2, "write_report": 1},
+        ),
         (
             ("seeds",), [0, 1],
             {
                 "train_encoder": 4, "extract_features": 4, "evaluate_episodes": 4, "make_tables": 1,
-                "draw_training": 1,
+                "draw_training": 1, "write_report": 1,
             },
         ),
         (("device",), "auto", {}),
@@ -163,10 +166,10 @@ def test_a_change_of_code_costs_what_follows_and_a_comment_nothing(checkout):
     assert checkout.jobs() == {}
     tables = checkout.folder / "mlcl" / "tables" / "__init__.py"
     tables.write_text(tables.read_text() + "\nANSWER = 42\n")
-    assert checkout.jobs() == {"make_tables": 1}
+    assert checkout.jobs() == {"make_tables": 1, "write_report": 1}
     pairs = checkout.folder / "mlcl" / "figures" / "pairs.py"
     pairs.write_text(pairs.read_text() + "\nANSWER = 42\n")
-    assert checkout.jobs() == {"make_tables": 1, "draw_features": 2}
+    assert checkout.jobs() == {"make_tables": 1, "draw_features": 2, "write_report": 1}
 
 
 def test_a_folder_of_images_is_packed_once(checkout):
@@ -245,9 +248,9 @@ def test_numbers_of_ones_own_reach_the_comparison_and_a_change_of_them_costs_the
     checkout.configure({**CONFIG, "published": ["own.csv"]})
     for accuracy in (81.25, 81.5):
         own.write_text(f"method,dataset,shot,accuracy\nMine,plain,1,{accuracy}\n")
-        assert checkout.jobs() == {"make_tables": 1}
-        assert checkout.snakemake().returncode == 0
-        assert checkout.jobs() == {}
+        assert checkout.jobs("tables") == {"make_tables": 1}
+        assert checkout.snakemake("tables").returncode == 0
+        assert checkout.jobs("tables") == {}
         assert f"{accuracy:.2f}" in (checkout.results / "tables" / "comparison.md").read_text()
 
 
