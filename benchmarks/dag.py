@@ -24,6 +24,8 @@ import pandas as pd
 import yaml
 
 from benchmarks.compare import write
+from mlcl import evaluations as files
+from mlcl import representations
 from mlcl.config import Experiment
 
 ROOT = Path(__file__).parents[1]
@@ -199,15 +201,15 @@ def busy(runs: int = 100) -> list[dict[str, object]]:
 def evaluations(experiment: Experiment, folder: Path) -> list[Path]:
     """What `mlcl evaluate` would write, with random accuracies."""
     spec, paths = experiment.evaluation, []
-    representations = [*(f"level{level}" for level in experiment.encoder.levels), "concatenate", "mean_probability"]
-    rows = product(spec.shots, spec.classifiers, representations, range(spec.episodes))
-    frame = pd.DataFrame(rows, columns=["shot", "classifier", "representation", "episode"])
+    solved_by = representations.names(experiment.encoder.levels)
+    rows = product(spec.shots, spec.processing, spec.classifiers, solved_by, range(spec.episodes))
+    frame = pd.DataFrame(rows, columns=[*files.KEYS, "episode"])
     rng = np.random.default_rng(0)
     for dataset, method, seed in product(experiment.datasets, experiment.methods, experiment.seeds):
         paths.append(folder / dataset / method / f"{seed}.parquet")
         paths[-1].parent.mkdir(parents=True, exist_ok=True)
         accuracy = rng.integers(15, 76, len(frame)) / 75
-        frame.assign(dataset=dataset, method=method, seed=seed, accuracy=accuracy).to_parquet(paths[-1], index=False)
+        files.write(paths[-1], (dataset, method, seed), frame.assign(accuracy=accuracy), spec, dataset)
     return paths
 
 

@@ -32,9 +32,9 @@ def write(experiment: Experiment, evaluations: Sequence[Path], data: Path, featu
     shutil.rmtree(out, ignore_errors=True)  # TensorBoard would add what it finds there
     with SummaryWriter(out) as writer:
         for dataset, method, (place, seed) in product(
-            experiment.datasets, experiment.methods, enumerate(experiment.seeds)
+            experiment.datasets, experiment.recipes, enumerate(experiment.seeds)
         ):
-            recipe = dict(_flat(experiment.methods[method].model_dump(mode="json", exclude={"title"})))
+            recipe = dict(_flat(experiment.recipes[method].model_dump(mode="json", exclude={"title"})))
             names = {"dataset": dataset, "method": method, "seed": seed}
             found = _accuracies(experiment, results, dataset, method, place)
             writer.add_hparams(names | recipe, found, run_name=f"{dataset}/{method}/{seed}")
@@ -52,11 +52,11 @@ def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, float |
 
 def _accuracies(experiment: Experiment, results: Results, dataset: str, method: str, place: int) -> dict[str, float]:
     """The mean accuracies of the `place`-th seed's run, by shot and role."""
-    classifier = experiment.evaluation.classifiers[0]
+    first = experiment.evaluation.processing[0], experiment.evaluation.classifiers[0]
     return {
-        f"{shot}-shot/{role}": float(results.accuracies[Cell(dataset, method, shot, classifier, key)][place].mean())
+        f"{shot}-shot/{role}": float(results.accuracies[Cell(dataset, method, shot, *first, key)][place].mean())
         for shot in experiment.evaluation.shots
-        for role, key in roles(experiment.methods[method]).items()
+        for role, key in roles(experiment.recipes[method]).items()
     }
 
 

@@ -132,7 +132,7 @@ def evaluate(given: argparse.Namespace) -> None:
     spec = config.part(config.Evaluation, given.evaluation)
     evaluate(
         given.data, given.features, spec, _run(given.run_name), hardware.devices(given.device)[0], given.out,
-        given.copies, given.threads,
+        given.copies, given.base, given.threads,
     )  # fmt: skip
 
 
@@ -272,6 +272,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--features", type=Path, required=True, metavar="FILE", help="of the evaluation's split")
     command.add_argument(
         "--copies", type=Path, metavar="FILE", help="of `mlcl copies`, where support_copies asks for it"
+    )
+    command.add_argument(
+        "--base", type=Path, metavar="FILE", help="features of the train split, where processing centres"
     )
     command.add_argument("--evaluation", required=True, metavar="SPEC", help=SPEC.format("evaluation"))
     command.add_argument("--run", dest="run_name", required=True, metavar="DATASET/METHOD/SEED")

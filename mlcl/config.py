@@ -6,8 +6,11 @@ may change its result (`Dataset`, `Method`, `Evaluation`, ...), so that a change
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
@@ -17,6 +20,7 @@ from mlcl.errors import UserError
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$")]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 # How many levels each encoder has; `encoders.build` is held to it by a test.
 LEVELS = {"conv4": 4, "resnet12": 4}
@@ -124,7 +128,9 @@ class Encoder(Part):
     width: Positive = 64
     """Channels of the first level: conv4 keeps it at every level, resnet12 multiplies it by 1, 2.5, 5 and 10."""
     pool: Positive = 1
-    """A level's map is averaged on a grid of pool x pool cells, then flattened."""
+    """A level's map is pooled on a grid of pool x pool cells, then flattened."""
+    pooling: Literal["average", "max"] = "average"
+    """What each cell keeps of its part of the map."""
     drop_block: Fraction = 0.0
     """resnet12 only: the share of the last two levels' maps that DropBlock drops while training."""
 
@@ -238,6 +244,7 @@ class Method(Part):
 # -- evaluation ---------------------------------------------------------------------------------------------
 
 Classifier = Literal["logistic_regression", "nearest_centroid", "cosine_centroid"]
+Processing = Literal["l2", "centre", "power", "power_centre"]
 
 
 class Evaluation(Part):
@@ -254,9 +261,46 @@ class Evaluation(Part):
         "nearest_centroid",
         "cosine_centroid",
     )
-    """The comparison table shows the first."""
+    """The tables show the first; the table of classifiers compares the others with it."""
+    processing: Annotated[tuple[Processing, ...], Field(min_length=1)] = ("l2",)
+    """What is done to the features of every level. `l2`: scaled to unit length; `centre`: the mean of the base classes'
+    images taken off first; `power`: signed square root first; `power_centre`: that, then its mean over the base
+    classes' images taken off. All end in unit length. The tables show the first, as with classifiers."""
+    subsets: bool = False
+    """Whether every subset of the levels is an ensemble of its own, besides all of them: for the table of subsets."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the episodes: with it, the split and the shape, every method meets the same ones."""
+
+    @property
+    def centred(self) -> bool:
+        """Whether the evaluation needs the features of the base classes' images."""
+        return any(name.endswith("centre") for name in self.processing)
+
+
+class Sweep(Part):
+    """One key of some methods' recipes, varied: each value is trained as a recipe of its own."""
+
+    of: Annotated[tuple[Name, ...], Field(min_length=1)]
+    """The methods."""
+    key: str
+    """Of the method, as in objective.temperature."""
+    values: Annotated[tuple[str | bool | int | float, ...], Field(min_length=1)] | dict[Label, Any]
+    """A list of values, or a name for each: {uniform: {1: 1, 4: 1}, rising: {1: 0.1, 4: 1}}."""
+
+    @property
+    def labelled(self) -> dict[str, Any]:
+        """The values by the names that paths and tables call them."""
+        return self.values if isinstance(self.values, dict) else {_text(value): value for value in self.values}
+
+
+class Variant(NamedTuple):
+    """A value of a sweep, applied to a method."""
+
+    method: str
+    sweep: str
+    label: str
+    recipe: str
+    """Key in `Experiment.recipes`: METHOD.SWEEP.LABEL, or that of an earlier recipe that is the same."""
 
 
 class Experiment(Part):
@@ -268,6 +312,8 @@ class Experiment(Part):
     """What every method trains, save for the keys that it sets itself under methods.<name>.encoder."""
     training: Training = Training()
     """How every method trains, save for the keys that it sets itself under methods.<name>.training."""
+    sweeps: dict[Name, Sweep] = {}
+    """What is varied around the methods: the table of sweeps compares each variant with its method."""
     evaluation: Evaluation = Evaluation()
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     """One training per data set, method and seed."""
@@ -292,6 +338,41 @@ class Experiment(Part):
                 method = {**method, **{key: _merged(shared[key], method.get(key, {})) for key in shared}}
             methods[name] = method
         return {**values, "methods": methods}
+
+    @model_validator(mode="after")
+    def _sweeps_apply(self):
+        _ = self._swept
+        return self
+
+    @property
+    def recipes(self) -> dict[str, Method]:
+        """What is trained: the methods, then the variants of the sweeps that are no recipe yet."""
+        return self._swept[0]
+
+    @property
+    def variants(self) -> list[Variant]:
+        """Of every sweep, method and value."""
+        return self._swept[1]
+
+    @cached_property
+    def _swept(self) -> tuple[dict[str, Method], list[Variant]]:
+        recipes, variants, known = dict(self.methods), [], {}
+        for name, method in self.methods.items():
+            known.setdefault(_identity(method), name)
+        for sweep, of, label, value in self._values():
+            method = _varied(self.methods[of], f"sweeps.{sweep}", self.sweeps[sweep].key, value)
+            recipe = known.setdefault(_identity(method), f"{of}.{sweep}.{label}")
+            recipes.setdefault(recipe, method)
+            variants.append(Variant(of, sweep, label, recipe))
+        return recipes, variants
+
+    def _values(self) -> Iterator[tuple[str, str, str, Any]]:
+        for name, sweep in self.sweeps.items():
+            for of in sweep.of:
+                if of not in self.methods:
+                    raise ValueError(f"sweeps.{name}.of: there is no method {of} among {', '.join(self.methods)}")
+                for label, value in sweep.labelled.items():
+                    yield name, of, label, value
 
     @classmethod
     def parse(cls, values: Any, source: str) -> Experiment:
@@ -344,6 +425,31 @@ def _merged(shared: Any, own: Any) -> Any:
     if isinstance(shared, dict) and isinstance(own, dict):
         return {**shared, **{key: _merged(shared.get(key), value) for key, value in own.items()}}
     return own
+
+
+def _text(value: str | bool | int | float) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _identity(method: Method) -> str:
+    """Equal for recipes that train the same."""
+    return method.model_dump_json(exclude={"title"})
+
+
+def _varied(method: Method, source: str, key: str, value: Any) -> Method:
+    """The method with another value at a dotted key. Raises `ValueError` where the recipe has no such key or value."""
+    values = method.model_dump(exclude={"title"})
+    *parents, last = key.split(".")
+    place = values
+    for parent in parents:
+        place = place.get(parent) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or last not in place:
+        raise ValueError(f"{source}.key: a method has no {key}; name a key such as objective.temperature")
+    place[last] = value
+    try:
+        return Method.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{source}.values: {key}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
 
 
 def _validated(adapter: TypeAdapter, values: Any, source: str) -> Any:

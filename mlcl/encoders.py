@@ -21,9 +21,11 @@ from mlcl import config
 from mlcl.errors import UserError
 from mlcl.files import replacing
 
+POOLING = {"average": F.adaptive_avg_pool2d, "max": F.adaptive_max_pool2d}
+
 
 class Encoder(nn.Module):
-    """Normalises the images, runs the network, and averages each level's map over a grid of pool x pool cells."""
+    """Normalises the images, runs the network, and pools each level's map over a grid of pool x pool cells."""
 
     def __init__(self, spec: config.Encoder, mean: list[float], std: list[float]):
         """`mean` and `std` are the training images' channel statistics, in [0, 1]: their length sets the channels."""
@@ -41,7 +43,8 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """float [N, C, H, W] in [0, 1] -> one representation [N, D_l] a level."""
-        return [F.adaptive_avg_pool2d(m, self.spec.pool).permute(0, 2, 3, 1).flatten(1) for m in self.maps(images)]
+        pool = POOLING[self.spec.pooling]
+        return [pool(m, self.spec.pool).permute(0, 2, 3, 1).flatten(1) for m in self.maps(images)]
 
     @property
     def dims(self) -> list[int]:

@@ -1,4 +1,4 @@
-"""Features x episodes x classifiers x representations -> one long table of accuracies."""
+"""Features x processings x episodes x classifiers x representations -> one long table of accuracies."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from mlcl import config, features, solve
+from mlcl import config, evaluations, features, solve
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
 from mlcl.errors import UserError
-from mlcl.files import replacing
+from mlcl.processing import process
 from mlcl.progress import Progress
 
 
@@ -23,40 +23,51 @@ def evaluate(
     device: torch.device,
     out: Path,
     copies_file: Path | None = None,
+    base_file: Path | None = None,
     threads: int = 1,
 ) -> None:
-    """Write a parquet file with one row for each shot, classifier, representation and episode, with its accuracy.
+    """Write the file of `evaluations.write`: a row for each shot, processing, classifier, representation and episode.
 
-    `run` (data set, method, seed) names the rows. The number of `threads` does not change them. Raises `UserError`
-    where features are missing or the split is too small for the episodes.
+    `run` (data set, method, seed) names the rows; `base_file` has the features of the base classes' images, for the
+    processings that centre. The number of `threads` does not change the result. Raises `UserError` where features are
+    missing or the split is too small for the episodes.
     """
-    split = Packed(data).split(spec.split)
-    bank = solve.Bank(_load(features_file, len(split.labels), f"the {spec.split} split of {data}"), device)
-    support = None
+    packed = Packed(data)
+    split = packed.split(spec.split)
+    queries = _load(features_file, len(split.labels), f"the {spec.split} split of {data}")
+    supports = base = None
     if spec.support_copies:
         if copies_file is None:
             raise UserError(f"support_copies: {spec.support_copies} needs the copies' features; add --copies FILE")
         number = spec.support_copies * len(split.labels)
-        support = solve.Bank(
-            _load(copies_file, number, f"{spec.support_copies} copies of the {spec.split} split of {data}"), device,
-            spec.support_copies,
-        )  # fmt: skip
+        supports = _load(copies_file, number, f"{spec.support_copies} copies of the {spec.split} split of {data}")
+    if spec.centred:
+        if base_file is None:
+            raise UserError(
+                f"processing: {', '.join(spec.processing)} needs the base classes' features; add --base FILE"
+            )
+        base = _load(base_file, len(packed.split("train").labels), f"the train split of {data}")
+    tasks = {
+        shot: sample(
+            split.labels, split=spec.split, episodes=spec.episodes, way=spec.way, shot=shot, queries=spec.queries,
+            seed=spec.seed,
+        )
+        for shot in spec.shots
+    }  # fmt: skip
     tables = []
-    with Progress("/".join(map(str, run)), len(spec.shots) * spec.episodes, "episodes") as progress:
-        for shot in spec.shots:
-            episodes = sample(
-                split.labels, split=spec.split, episodes=spec.episodes, way=spec.way, shot=shot,
-                queries=spec.queries, seed=spec.seed,
-            )  # fmt: skip
-            found = solve.accuracies(bank, episodes, spec.classifiers, support, threads, progress.advance)
-            for (classifier, representation), values in found.items():
-                table = {"shot": shot, "classifier": classifier, "representation": representation}
-                tables.append(pd.DataFrame({**table, "episode": range(spec.episodes), "accuracy": values}))
-    table = pd.concat(tables, ignore_index=True)
-    for place, (key, value) in enumerate(zip(("dataset", "method", "seed"), run, strict=True)):
-        table.insert(place, key, value)
-    with replacing(out) as (temporary,):
-        table.to_parquet(temporary, index=False)
+    count = len(spec.processing) * len(spec.shots) * spec.episodes
+    with Progress("/".join(map(str, run)), count, "episodes") as progress:
+        for name in spec.processing:
+            bank = solve.Bank(process(queries, name, base), device)
+            support = supports and solve.Bank(process(supports, name, base), device, spec.support_copies)
+            for shot, episodes in tasks.items():
+                found = solve.accuracies(
+                    bank, episodes, spec.classifiers, support, threads, progress.advance, spec.subsets
+                )
+                for key, values in found.items():
+                    names = dict(zip(evaluations.KEYS, (shot, name, *key), strict=True))
+                    tables.append(pd.DataFrame({**names, "episode": range(spec.episodes), "accuracy": values}))
+    evaluations.write(out, run, pd.concat(tables, ignore_index=True), spec, packed.manifest["sha256"])
 
 
 def _load(path: Path, images: int, what: str) -> features.Features:

@@ -1,9 +1,11 @@
-"""Where an experiment's files lie, as the rules in workflow/rules/ have it: for what works beside Snakemake."""
+"""Which files an experiment has, and where they lie, as the rules in workflow/rules/ have it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
+
+from mlcl.config import Experiment
 
 
 class Results(NamedTuple):
@@ -38,3 +40,14 @@ class Results(NamedTuple):
 
     def log(self, job: str) -> Path:
         return self.folder / "logs" / f"{job}.log"
+
+
+def tables(experiment: Experiment) -> list[str]:
+    """The tables that the experiment's config gives something to show."""
+    evaluation = experiment.evaluation
+    asked = {
+        "subsets": evaluation.subsets,
+        "classifiers": len(evaluation.classifiers) * len(evaluation.processing) > 1,
+        "sweeps": any(variant.recipe != variant.method for variant in experiment.variants),
+    }
+    return ["comparison", "factorial", "differences", "ablation", *(name for name, there in asked.items() if there)]

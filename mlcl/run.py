@@ -34,13 +34,13 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
             with Stage(f"data {name}", deadline):
                 pack(sources.open_source(dataset, root), results.manifest(name).parent)
     devices = hardware.devices(experiment.device, experiment.gpus)
-    for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.methods):
+    for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
         name, data = f"{dataset}/{method}/{seed}", results.manifest(dataset).parent
         model, evaluation = results.model(name), results.evaluation(name)
         if not model.exists():
             with Stage(f"train {name}", deadline) as minutes:
                 records, scratch = results.records(name), results.scratch(name)
-                train(data, experiment.methods[method], seed, devices, model.parent, records, scratch, minutes)
+                train(data, experiment.recipes[method], seed, devices, model.parent, records, scratch, minutes)
         features, copies = results.features(name, spec.split), results.features(name, "copies")
         if not features.exists():
             with Stage(f"features {name}", deadline):
@@ -51,8 +51,8 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         if not evaluation.exists():
             with Stage(f"evaluate {name}", deadline):
                 given = copies if spec.support_copies else None
-                run = (dataset, method, seed)
-                evaluate(data, features, spec, run, devices[0], evaluation, given, os.cpu_count() or 1)
+                base, run = results.features(name, "train"), (dataset, method, seed)
+                evaluate(data, features, spec, run, devices[0], evaluation, given, base, os.cpu_count() or 1)
 
 
 class Stage:

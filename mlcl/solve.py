@@ -17,6 +17,7 @@ from torch import Tensor
 from mlcl.classifiers import CLASSIFIERS, accuracy
 from mlcl.episodes import Episodes
 from mlcl.features import Features
+from mlcl.representations import ENSEMBLE, JOINT, level, partial, subset
 
 # Bytes of gathered images at a time, and of a chunk's matrices: on the CPU so that they stay in its caches.
 BYTES = {"cpu": 4e6, "cuda": 256e6}
@@ -81,8 +82,10 @@ def accuracies(
     support: Bank | None = None,
     threads: int = 1,
     advance: Callable[[int], None] = lambda episodes: None,
+    subsets: bool = False,
 ) -> dict[tuple[str, str], np.ndarray]:
-    """(classifier, representation) -> accuracies [E], for each of the classifiers `names`, level and ensemble.
+    """(classifier, representation) -> accuracies [E], for each of the classifiers `names`, level and ensemble,
+    and with `subsets` for the ensembles of some levels too.
 
     The episodes are met chunk by chunk, so that memory stays constant however many there are, and `threads` chunks at
     a time, each on one thread. The chunks, and so the result, do not depend on the number of threads. `advance` is told
@@ -97,7 +100,7 @@ def accuracies(
         some = Episodes(episodes.support[start : start + size], episodes.query[start : start + size])
         return {
             (name, representation): accuracy(scores).cpu()
-            for name, representation, scores in solve(bank, some, names, support)
+            for name, representation, scores in solve(bank, some, names, support, subsets)
         }
 
     starts, chunks = range(0, count, size), []
@@ -110,11 +113,12 @@ def accuracies(
 
 
 def solve(
-    bank: Bank, episodes: Episodes, names: Sequence[str], support: Bank | None = None
+    bank: Bank, episodes: Episodes, names: Sequence[str], support: Bank | None = None, subsets: bool = False
 ) -> Iterator[tuple[str, str, Tensor]]:
     """(classifier, representation, scores [E, way, m]) for each of the classifiers `names`, level and ensemble.
 
-    Scores are logits, or probabilities for `mean_probability`, the mean of the levels' class probabilities.
+    Scores are logits, or probabilities for `mean_probability`, the mean of the levels' class probabilities, and for
+    `subsets`, the means of some levels' probabilities.
     `concatenate` classifies the levels' unit vectors end to end, scaled to unit length again: its inner products are
     the mean of the levels'. The supports come from the bank `support` where they have features of their own.
     """
@@ -132,11 +136,14 @@ def solve(
     own = (own + biases[:levels]).unflatten(2, (-1, way))
     joint = (joint + biases[-1]).unflatten(1, (-1, way))
     for i, name in enumerate(names):
-        for level in range(levels):
-            yield name, f"level{level + 1}", own[level, :, i]
+        for place in range(levels):
+            yield name, level(place + 1), own[place, :, i]
         if levels > 1:
-            yield name, "concatenate", joint[:, i]
-            yield name, "mean_probability", own[:, :, i].softmax(2).mean(0)
+            probabilities = own[:, :, i].softmax(2)
+            yield name, JOINT, joint[:, i]
+            yield name, ENSEMBLE, probabilities.mean(0)
+            for chosen in partial(range(1, levels + 1)) if subsets else []:
+                yield name, subset(chosen), probabilities[[number - 1 for number in chosen]].mean(0)
 
 
 def _grams(support: Bank, rows: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
     for dataset in experiment.datasets:
         yield Step(f"data {dataset}", results.manifest(dataset), results.log(f"data/{dataset}"), ())
     evaluations = []
-    for dataset, method, seed in product(experiment.datasets, experiment.methods, experiment.seeds):
+    for dataset, method, seed in product(experiment.datasets, experiment.recipes, experiment.seeds):
         run = f"{dataset}/{method}/{seed}"
         features = results.features(run, experiment.evaluation.split)
         evaluations.append(results.evaluation(run))

@@ -5,19 +5,20 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mlcl import cli
+from mlcl import cli, config, evaluations
 from mlcl.compare import compare
 from mlcl.errors import UserError
 
 
-def evaluation(path, seed, dataset="glyphs", episodes=30, representation="level4"):
+def evaluation(path, seed, dataset="glyphs", episodes=30, representation="level4", data="abc", **protocol):
     rng = np.random.default_rng(seed)
     parts = [
-        {"dataset": dataset, "method": path.stem, "seed": 0, "shot": shot, "classifier": "nearest_centroid",
-         "representation": name, "episode": range(episodes), "accuracy": rng.integers(30, 76, episodes) / 75}
+        {"shot": shot, "processing": "l2", "classifier": "nearest_centroid", "representation": name,
+         "episode": range(episodes), "accuracy": rng.integers(30, 76, episodes) / 75}
         for shot in (1, 5) for name in ("level1", representation)
     ]  # fmt: skip
-    pd.concat(map(pd.DataFrame, parts)).to_parquet(path)
+    spec = config.Evaluation(**protocol)
+    evaluations.write(path, (dataset, path.stem, 0), pd.concat(map(pd.DataFrame, parts)), spec, data)
     return path
 
 
@@ -50,7 +51,12 @@ def test_a_run_with_itself_differs_in_nothing(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("other", "message"),
-    [({"dataset": "birds"}, "one data set"), ({"episodes": 20}, r"other episodes .* \(30 and 20\)")],
+    [
+        ({"dataset": "birds"}, "one data set"),
+        ({"data": "def"}, "is of other data than"),
+        ({"way": 10}, "was evaluated with way 10, and .*a.parquet with 5"),
+        ({"episodes": 20}, r"other episodes .* \(30 and 20\)"),
+    ],
 )
 def test_what_cannot_be_compared_is_named(tmp_path, other, message):
     first = evaluation(tmp_path / "a.parquet", 0)

@@ -1,7 +1,10 @@
+import re
+
 import pytest
 from pydantic import ValidationError
 
 from mlcl import config
+from mlcl.config import Experiment
 from mlcl.errors import UserError
 
 
@@ -84,3 +87,43 @@ def test_a_config_cannot_be_changed(write_config):
     experiment = config.Experiment.load(write_config())
     with pytest.raises(ValidationError):
         experiment.name = "other"
+
+
+def sweeps(**sweep):
+    return {"temperature": {"of": ["multi_level"], "key": "objective.temperature", "values": [0.1, 0.2]} | sweep}
+
+
+def test_a_sweep_trains_each_value_once(write_config):
+    values = {"flat": {1: 1, 4: 1}, "same": {1: 0.5, 4: 1}}
+    weights = {"of": ["multi_level"], "key": "objective.levels", "values": values}
+    experiment = Experiment.load(write_config(sweeps=sweeps() | {"weights": weights}))
+    # 0.1 and `same` are what multi_level has anyway.
+    assert [tuple(variant) for variant in experiment.variants] == [
+        ("multi_level", "temperature", "0.1", "multi_level"),
+        ("multi_level", "temperature", "0.2", "multi_level.temperature.0.2"),
+        ("multi_level", "weights", "flat", "multi_level.weights.flat"),
+        ("multi_level", "weights", "same", "multi_level"),
+    ]
+    assert list(experiment.recipes) == [
+        "cross_entropy", "multi_level", "multi_level.temperature.0.2", "multi_level.weights.flat",
+    ]  # fmt: skip
+    varied = experiment.recipes["multi_level.temperature.0.2"]
+    assert varied.objective.temperature == 0.2
+    assert varied.encoder == experiment.methods["multi_level"].encoder
+    assert experiment.recipes["multi_level.weights.flat"].objective.levels == {1: 1, 4: 1}
+    assert Experiment.parse(experiment.model_dump(mode="json"), "again").recipes == experiment.recipes
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ({"of": ["mine"]}, "sweeps.temperature.of: there is no method mine among cross_entropy, multi_level"),
+        ({"key": "objective.temprature"}, "sweeps.temperature.key: a method has no objective.temprature; name a key"),
+        ({"key": "objective.levels.1.2"}, "sweeps.temperature.key: a method has no objective.levels.1.2; name a key"),
+        ({"values": [-1]}, "sweeps.temperature.values: objective.temperature: Input should be greater than 0"),
+        ({"values": {"a/b": 1}}, "sweeps.temperature.values"),
+    ],
+)
+def test_a_sweep_that_does_not_apply_is_named(write_config, sweep, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        Experiment.load(write_config(sweeps=sweeps(**sweep)))

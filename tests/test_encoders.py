@@ -34,10 +34,16 @@ def test_resnet12_is_the_fields():
 def test_pooling_on_a_grid_flattens_its_cells():
     spec = config.Encoder(name="conv4", width=4, pool=2)
     encoder = encoders.Encoder(spec, *GREY)
-    maps, vectors = encoder.maps(torch.rand(3, 1, 32, 32)), encoder(torch.rand(3, 1, 32, 32))
+    images = torch.rand(3, 1, 32, 32)
+    encoder.eval()
+    maps, vectors = encoder.maps(images), encoder(images)
     assert encoder.dims == [16] * 4
     assert all(v.shape == (3, 16) for v in vectors)
     assert maps[0].shape == (3, 4, 16, 16)
+    assert torch.allclose(vectors[0][1, 4:8], maps[0][1, :, :8, 8:].mean((1, 2)))  # the cell in the upper right
+    most = encoders.Encoder(spec.model_copy(update={"pooling": "max"}), *GREY)
+    most.load_state_dict(encoder.state_dict())
+    assert torch.equal(most.eval()(images)[0][1, 4:8], maps[0][1, :, :8, 8:].amax((1, 2)))
 
 
 def test_drop_block_drops_in_training_only():

@@ -10,6 +10,7 @@ from mlcl import config, encoders, evaluate, features, solve
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
 from mlcl.errors import UserError
+from mlcl.processing import process
 
 CPU = torch.device("cpu")
 SPEC = config.Evaluation(episodes=12, way=3, shots=(1, 5), queries=6)
@@ -51,7 +52,7 @@ def test_accuracies_equal_a_naive_loop(tiny_data, folder, tmp_path):
     evaluate.evaluate(tiny_data, folder / "test.npy", SPEC, ("tiny", "mine", 0), CPU, out)
     table = pd.read_parquet(out)
     assert list(table.columns) == [
-        "dataset", "method", "seed", "shot", "classifier", "representation", "episode", "accuracy",
+        "dataset", "method", "seed", "shot", "processing", "classifier", "representation", "episode", "accuracy",
     ]  # fmt: skip
     assert len(table) == 2 * 3 * 6 * 12
     assert set(table["representation"]) == {*(f"level{i}" for i in (1, 2, 3, 4)), "mean_probability", "concatenate"}
@@ -82,6 +83,52 @@ def test_chunks_and_threads_do_not_change_the_result(tiny_data, folder, tmp_path
             tiny_data, folder / "test.npy", SPEC, ("tiny", "mine", 0), CPU, tmp_path / name, threads=threads
         )
     assert (tmp_path / "one").read_bytes() == (tmp_path / "many").read_bytes() == (tmp_path / "threads").read_bytes()
+
+
+def test_subsets_average_the_probabilities_of_their_levels(tiny_data, folder):
+    bank = solve.Bank(features.load(folder / "test.npy"), CPU)
+    tasks = sample(Packed(tiny_data).split("test").labels, split="test", episodes=3, way=3, shot=2, queries=6, seed=0)
+    solved = solve.solve(bank, tasks, ["logistic_regression"], subsets=True)
+    scores = {representation: values for _, representation, values in solved}
+    assert len(scores) == 4 + 2 + 6 + 4
+    levels = {i: scores[f"level{i}"].softmax(1) for i in (1, 2, 3, 4)}
+    for some in ((1, 3), (3, 4), (1, 2, 4)):
+        mean = sum(levels[i] for i in some) / len(some)
+        torch.testing.assert_close(scores["level" + "+".join(map(str, some))], mean)
+
+
+def test_a_processing_is_what_it_says(tiny_data, folder, tmp_path):
+    spec = SPEC.model_copy(update={
+        "processing": ("power_centre", "l2", "power", "centre"), "classifiers": ("nearest_centroid",), "shots": (1,),
+    })  # fmt: skip
+    out, test = tmp_path / "out", folder / "test.npy"
+    evaluate.evaluate(tiny_data, test, spec, ("tiny", "mine", 0), CPU, out, base_file=folder / "train.npy")
+    ours = pd.read_parquet(out).set_index(["processing", "representation", "episode"])["accuracy"]
+    novel, base = (features.load(folder / f"{split}.npy").levels[3].astype(float) for split in ("test", "train"))
+    tasks = sample(Packed(tiny_data).split("test").labels, split="test", episodes=12, way=3, shot=1, queries=6, seed=0)
+    for name, vectors in {
+        "l2": novel,
+        "centre": novel - base.mean(0),
+        "power": np.sqrt(novel),  # conv4's features are not negative
+        "power_centre": np.sqrt(novel) - np.sqrt(base).mean(0),
+    }.items():
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        for e in range(12):
+            distances = np.linalg.norm(unit[tasks.query[e].ravel()][:, None] - unit[tasks.support[e].ravel()], axis=2)
+            right = distances.argmin(1) == np.repeat(range(3), 6)
+            assert ours[name, "level4", e] == pytest.approx(right.mean(), abs=1.5 / 18), (name, e)  # float16
+
+
+def test_the_square_root_keeps_the_sign():
+    vectors = np.array([[-4.0, 9.0], [0.0, -1.0]], np.float16)
+    found = process(features.Features(vectors, [1, 1]), "power")
+    np.testing.assert_array_equal(found.vectors, [[-2, 3], [0, -1]])
+
+
+def test_centring_asks_for_the_base_classes(tiny_data, folder, tmp_path):
+    spec = SPEC.model_copy(update={"processing": ("l2", "centre")})
+    with pytest.raises(UserError, match="processing: l2, centre needs the base classes' features; add --base FILE"):
+        evaluate.evaluate(tiny_data, folder / "test.npy", spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
 
 
 def test_supports_can_be_augmented_copies(tiny_data, model, folder, tmp_path):

@@ -65,7 +65,7 @@ def test_gains_are_the_paired_differences_of_ensemble_and_last_level(study):
     for row in gains.itertuples():
         ensemble, last = (
             study.results.accuracies[
-                Cell(row.dataset, names[row.title], row.shot, "nearest_centroid", representation)
+                Cell(row.dataset, names[row.title], row.shot, "l2", "nearest_centroid", representation)
             ].mean(axis=0)
             for representation in ("mean_probability", "level4")
         )
@@ -76,7 +76,7 @@ def test_episodes_are_those_of_every_seed(study):
     found = comparison.episodes(study)
     assert len(found) == 2 * 2 * 3 * 2
     values = found["script", 5, "Multi|level", "ensemble"]
-    cell = Cell("script", "multi_level", 5, "nearest_centroid", "mean_probability")
+    cell = Cell("script", "multi_level", 5, "l2", "nearest_centroid", "mean_probability")
     assert values is study.results.accuracies[cell]
     assert values.shape == (2, EPISODES)
 
@@ -302,7 +302,7 @@ def test_the_board_has_every_run_and_the_novel_images(tiny_data, files, tmp_path
     assert len(runs) == len(set(runs)) == 2 * 3 * 2
     study = read(experiment, evaluations, tmp_path, tmp_path)
     events = EventAccumulator(str(tmp_path / "board" / "script" / "single_level" / "1")).Reload()
-    cell = Cell("script", "single_level", 5, "nearest_centroid", "level4")
+    cell = Cell("script", "single_level", 5, "l2", "nearest_centroid", "level4")
     (event,) = events.Scalars("5-shot/last level")
     assert event.value == pytest.approx(study.results.accuracies[cell][1].mean(), rel=1e-6)  # seeds are 3 and 1
     assert any(b"objective.contrast" in value for value in events.PluginTagToContent("hparams").values())

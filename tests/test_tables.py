@@ -6,23 +6,24 @@ import csv
 import itertools
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet
 import pytest
 from scipy import stats
 
-from mlcl import tables
+from mlcl import evaluations, representations, tables
 from mlcl.config import Experiment
 from mlcl.errors import UserError
 from mlcl.tables.layout import MINUS, Number, Row, Table, latex, markdown
 
 EPISODES = 12
 CLASSIFIERS = ["nearest_centroid", "cosine_centroid"]
-REPRESENTATIONS = ["level1", "level2", "level3", "level4", "concatenate", "mean_probability"]
-KEYS = ["dataset", "method", "seed", "shot", "classifier", "representation"]
-NAMES = ("ablation", "comparison", "differences", "factorial")
+KEYS = ["dataset", "method", "seed", *evaluations.KEYS]
+NAMES = ("ablation", "classifiers", "comparison", "differences", "factorial")
 TABLES = [f"tables/{name}.{form}" for name in NAMES for form in ("csv", "md", "tex")]
 FIGURES = [f"figures/{name}.{form}" for name in ("episodes", "gain", "levels", "shots") for form in ("png", "svg")]
 CONFIG = {
@@ -43,15 +44,16 @@ def evaluate(config: dict, folder: Path) -> tuple[Experiment, list[Path]]:
     """An experiment and evaluations of it with random accuracies."""
     experiment = Experiment.parse(config, "test")
     rng = np.random.default_rng(0)
-    paths = []
-    for dataset, method, seed in itertools.product(experiment.datasets, experiment.methods, experiment.seeds):
-        cells = itertools.product(experiment.evaluation.shots, CLASSIFIERS, REPRESENTATIONS, range(EPISODES))
-        frame = pd.DataFrame(cells, columns=["shot", "classifier", "representation", "episode"])
-        frame = frame.assign(dataset=dataset, method=method, seed=seed, accuracy=rng.integers(15, 76, len(frame)) / 75)
-        paths.append(folder / "evaluations" / dataset / method / f"{seed}.parquet")
-        paths[-1].parent.mkdir(parents=True, exist_ok=True)
-        frame.sample(frac=1, random_state=0).to_parquet(paths[-1], index=False)
-    return experiment, paths
+    spec, files = experiment.evaluation, []
+    for dataset, method, seed in itertools.product(experiment.datasets, experiment.recipes, experiment.seeds):
+        solved_by = representations.names((1, 2, 3, 4), spec.subsets)
+        cells = itertools.product(spec.shots, spec.processing, spec.classifiers, solved_by, range(spec.episodes))
+        frame = pd.DataFrame(cells, columns=[*evaluations.KEYS, "episode"])
+        frame = frame.assign(accuracy=rng.integers(15, 76, len(frame)) / 75)
+        files.append(folder / "evaluations" / dataset / method / f"{seed}.parquet")
+        files[-1].parent.mkdir(parents=True, exist_ok=True)
+        evaluations.write(files[-1], (dataset, method, seed), frame.sample(frac=1, random_state=0), spec, dataset)
+    return experiment, files
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def test_ablation_is_the_mean_and_interval_of_every_cell(written):
 
 def test_comparison_is_the_last_level_and_the_ensemble_by_the_first_classifier(written):
     out, _ = written
-    ablation = {tuple(row.values())[:5]: row for row in read_csv(out, "ablation")}
+    ablation = {tuple(row.values())[:6]: row for row in read_csv(out, "ablation")}
     comparison = read_csv(out, "comparison")
     assert [(row["method"], row["representation"]) for row in comparison[::4]] == [
         (title, role)
@@ -113,7 +115,7 @@ def test_comparison_is_the_last_level_and_the_ensemble_by_the_first_classifier(w
     names = dict(zip(("cross_entropy", "Single_level & 100%", "Multi|level"), CONFIG["methods"], strict=True))
     for row in comparison:
         representation = {"last level": "level4", "ensemble": "mean_probability"}[row["representation"]]
-        same = ablation[row["dataset"], names[row["method"]], row["shot"], CLASSIFIERS[0], representation]
+        same = ablation[row["dataset"], names[row["method"]], row["shot"], "l2", CLASSIFIERS[0], representation]
         assert (row["accuracy"], row["ci95"], row["source"]) == (same["mean"], same["ci95"], same["evaluations"])
         assert (row["kind"], row["encoder"]) == ("ours", "conv4, width 64")
 
@@ -142,7 +144,7 @@ def test_differences_are_paired(written):
                 everything,
                 dataset=row["dataset"],
                 shot=row["shot"],
-                classifier=CLASSIFIERS[0],
+                classifier=row[f"{side}_classifier"],
                 method=row[f"{side}_method"],
                 representation=row[f"{side}_representation"],
             )
@@ -159,6 +161,7 @@ def test_differences_are_paired(written):
         ("comparison", "accuracy", ""),
         ("ablation", "mean", ""),
         ("differences", "difference", "+"),
+        ("classifiers", "difference", "+"),
         ("factorial", "difference", "+"),
     ],
 )
@@ -252,8 +255,13 @@ def test_methods_with_one_title_are_told_apart(tmp_path):
     assert ours == {"Twin (one)", "Twin (two)"}
 
 
-def change(path: Path, **values) -> None:
-    pd.read_parquet(path).assign(**values).to_parquet(path, index=False)
+def rewrite(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame], **protocol) -> list[Path]:
+    table = pyarrow.parquet.read_table(path)
+    about = json.loads(table.schema.metadata[b"mlcl"])
+    about["protocol"] |= protocol
+    changed = pyarrow.Table.from_pandas(change(table.to_pandas()), preserve_index=False)
+    pyarrow.parquet.write_table(changed.replace_schema_metadata({"mlcl": json.dumps(about)}), path)
+    return [path]
 
 
 def drop(path: Path) -> list[Path]:
@@ -267,34 +275,25 @@ def truncate(path: Path) -> list[Path]:
 
 
 def lose_a_row(path: Path) -> list[Path]:
-    frame = pd.read_parquet(path)
-    wrong = (frame["representation"] == "level2") & (frame["episode"] == 5) & (frame["shot"] == 1)
-    frame[~wrong].to_parquet(path)
-    return [path]
+    return rewrite(path, lambda frame: frame.query("representation != 'level2' or episode != 5 or shot != 1"))
 
 
 def repeat_a_row(path: Path) -> list[Path]:
-    frame = pd.read_parquet(path)
-    pd.concat([frame, frame[:1]]).to_parquet(path)
-    return [path]
+    return rewrite(path, lambda frame: pd.concat([frame, frame[:1]]))
 
 
 def fewer_episodes(path: Path) -> list[Path]:
-    frame = pd.read_parquet(path)
-    frame[frame["episode"] < 5].to_parquet(path)
-    return [path]
+    return rewrite(path, lambda frame: frame[frame["episode"] < 5])
 
 
 def percent(path: Path) -> list[Path]:
-    change(path, accuracy=50.0)
-    return [path]
+    return rewrite(path, lambda frame: frame.assign(accuracy=50.0))
 
 
 def other_run(path: Path) -> list[Path]:
     other = path.with_name("7.parquet")
     other.write_bytes(path.read_bytes())
-    change(other, seed=7)
-    return [path, other]
+    return [path, *rewrite(other, lambda frame: frame.assign(seed=7))]
 
 
 def twice(path: Path) -> list[Path]:
@@ -304,13 +303,26 @@ def twice(path: Path) -> list[Path]:
 
 
 def two_runs(path: Path) -> list[Path]:
-    frame = pd.read_parquet(path)
-    pd.concat([frame, frame.assign(seed=7)]).to_parquet(path)
-    return [path]
+    return rewrite(path, lambda frame: pd.concat([frame, frame.assign(seed=7)]))
 
 
 def no_accuracy(path: Path) -> list[Path]:
-    pd.read_parquet(path).drop(columns="accuracy").to_parquet(path)
+    return rewrite(path, lambda frame: frame.drop(columns="accuracy"))
+
+
+def other_way(path: Path) -> list[Path]:
+    return rewrite(path, lambda frame: frame, way=10)
+
+
+def no_protocol(path: Path) -> list[Path]:
+    pd.read_parquet(path).to_parquet(path)
+    return [path]
+
+
+def other_data(path: Path) -> list[Path]:
+    found = evaluations.read(path)
+    spec = Experiment.parse(CONFIG, "test").evaluation
+    evaluations.write(path, found.run, found.rows, spec, "other")
     return [path]
 
 
@@ -320,8 +332,11 @@ def no_accuracy(path: Path) -> list[Path]:
         (drop, r"no evaluation of script/single_level/3 among those given; run mlcl evaluate first"),
         (truncate, r"single_level/3.parquet: cannot be read as an evaluation \(.+\); run mlcl evaluate again"),
         (no_accuracy, r"single_level/3.parquet: cannot be read as an evaluation \(.*accuracy.*\)"),
-        (lose_a_row, r"3.parquet: lacks accuracies from 0 to 1 for shot 1, classifier nearest_centroid, .* level2"),
-        (percent, r"3.parquet: lacks accuracies from 0 to 1 for shot 1, classifier nearest_centroid, .* level1"),
+        (lose_a_row, r"3.parquet: lacks accuracies from 0 to 1 for shot 1, .* nearest_centroid, .* level2"),
+        (percent, r"3.parquet: lacks accuracies from 0 to 1 for shot 1, .* nearest_centroid, .* level1"),
+        (other_way, r"3.parquet: was evaluated with way 10, where the config asks for 5; run mlcl evaluate again"),
+        (no_protocol, r"3.parquet: does not say what protocol it followed; run mlcl evaluate again"),
+        (other_data, r"3.parquet: is of other data than .*script.*.parquet; run mlcl evaluate for both again"),
         (repeat_a_row, r"3.parquet: holds an episode twice"),
         (fewer_episodes, r"3.parquet: holds 5 episodes, where the config asks for those from 0 to 11"),
         (two_runs, r"3.parquet: holds 2 runs"),

@@ -22,6 +22,7 @@ from mlcl import record
 from mlcl.config import Experiment
 from mlcl.errors import UserError
 from mlcl.files import replacing
+from mlcl.paths import tables
 from mlcl.report import words
 from mlcl.tables import FIGURES, TABLES
 from mlcl.tables.study import Study, read, titles
@@ -73,7 +74,7 @@ def write(
     Raises `UserError` where one of them is missing or wrong.
     """
     study = read(experiment, evaluations, out.parent, root)
-    built = {name: build(study) for name, build in TABLES.items()}
+    built = {name: TABLES[name](study) for name in tables(experiment)}
     runs = _runs(study, records)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
@@ -83,8 +84,8 @@ def write(
     page = environment.get_template("template.html").render(
         experiment=experiment,
         findings=words.findings(study, built["factorial"][0]),
-        tables={name: tables for name, (_, tables) in built.items()},
-        captions={name: _caption(name) for name in TABLES},
+        tables={name: laid_out for name, (_, laid_out) in built.items()},
+        captions={name: _caption(name) for name in built},
         figures=[_figure(figures, name) for name in OF_ALL],
         cards=[_card(figures / name) for name in experiment.datasets],
         runs=list(runs.values()),

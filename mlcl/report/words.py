@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 
 from mlcl import statistics
-from mlcl.results import Cell
 from mlcl.tables import comparison, factorial
 from mlcl.tables.layout import MINUS
-from mlcl.tables.study import Study, roles, titles, words
+from mlcl.tables.study import Study, sides, titles, words
 
 SHOWN = 0.05
 
@@ -142,15 +141,14 @@ def p_value(p: float) -> str:
 
 def _best(study: Study) -> Iterator[Finding]:
     """Of every column the best that the comparison shows of ours, and whether it leads the next by more than chance."""
-    classifier, names = study.experiment.evaluation.classifiers[0], titles(study.experiment)
+    names, of = titles(study.experiment), sides(study.experiment)
     for (dataset, shot), rows in comparison.compared(study).groupby(["dataset", "shot"], sort=False):
         first, *others = rows.sort_values("mean", ascending=False, kind="stable").to_dict("records")
         text = f"{dataset}, {shot}-shot: {names[first['method']]}, {first['representation']}"
         text += f", with {first['mean']:.2f} ± {first['ci95']:.2f}%"
         second, values = others[0], {}
         for row in (first, second):
-            role = roles(study.experiment.methods[row["method"]])[row["representation"]]
-            values[id(row)] = study.results.accuracies[Cell(dataset, row["method"], shot, classifier, role)]
+            values[id(row)] = study.accuracies(dataset, shot, of[row["method"], row["representation"]])
         found = statistics.effect(values[id(first)] - values[id(second)])
         lead = f"{names[second['method']]}, {second['representation']}"
         by = f"{points(found.mean, found.half_width)} over episodes, p {p_value(found.p)}"
@@ -162,7 +160,8 @@ def _best(study: Study) -> Iterator[Finding]:
 def _levels(study: Study) -> Iterator[Finding]:
     """Which single level of each method does best in each column."""
     single = study.first[study.first["representation"].str.fullmatch(r"level\d+")]
-    for method, title in titles(study.experiment).items():
+    names = titles(study.experiment)
+    for method in study.experiment.methods:
         rows = single[single["method"] == method]
         best = rows.loc[rows.groupby(["dataset", "shot"], sort=False)["mean"].idxmax()]
         columns = {
@@ -171,7 +170,7 @@ def _levels(study: Study) -> Iterator[Finding]:
         }
         made_by = dict.fromkeys("; ".join(best["evaluations"]).split("; "))
         yield Finding(
-            f"{title}: {'; '.join(f'{level} on {where}' for level, where in columns.items())}.", tuple(made_by)
+            f"{names[method]}: {'; '.join(f'{level} on {where}' for level, where in columns.items())}.", tuple(made_by)
         )
 
 

@@ -16,7 +16,8 @@ import pandas as pd
 from mlcl.config import Experiment
 from mlcl.figures import accuracy, roles
 from mlcl.files import replacing
-from mlcl.tables import ablation, comparison, differences, factorial
+from mlcl.paths import tables
+from mlcl.tables import ablation, classifiers, comparison, differences, factorial, subsets, sweeps
 from mlcl.tables.layout import PREAMBLE, latex, markdown
 from mlcl.tables.study import Study, read
 
@@ -25,6 +26,9 @@ TABLES = {
     "factorial": factorial.build,
     "differences": differences.build,
     "ablation": ablation.build,
+    "subsets": subsets.build,
+    "classifiers": classifiers.build,
+    "sweeps": sweeps.build,
 }
 FIGURES: dict[str, Callable[[Study], dict[str, bytes]]] = {
     "levels": lambda study: accuracy.levels(study.first),
@@ -35,19 +39,19 @@ FIGURES: dict[str, Callable[[Study], dict[str, bytes]]] = {
 
 
 def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: Path = Path()) -> None:
-    """Write `out`/tables/<table>.{md,csv,tex}, `out`/figures/<figure>.{svg,png} and, for tools that compare runs,
-    `out`/tables/metrics.json.
+    """Write the experiment's tables and figures: `out`/tables/<table>.{md,csv,tex}, `out`/figures/<figure>.{svg,png}
+    and, for tools that compare runs, `out`/tables/metrics.json.
 
     The relative paths of `experiment.published` start at `root`. Either all files are replaced or none. Raises
     `UserError` as `results.read` and `published.read` do.
     """
     study = read(experiment, evaluations, out, root)
     contents: dict[Path, bytes] = {}
-    for name, build in TABLES.items():
-        frame, tables = build(study)
+    for name in tables(experiment):
+        frame, laid_out = TABLES[name](study)
         stem = out / "tables" / name
-        contents[stem.with_suffix(".md")] = "\n".join(map(markdown, tables)).encode()
-        contents[stem.with_suffix(".tex")] = (PREAMBLE + "\n\\bigskip\n\n".join(map(latex, tables))).encode()
+        contents[stem.with_suffix(".md")] = "\n".join(map(markdown, laid_out)).encode()
+        contents[stem.with_suffix(".tex")] = (PREAMBLE + "\n\\bigskip\n\n".join(map(latex, laid_out))).encode()
         contents[stem.with_suffix(".csv")] = _csv(frame).encode()
     contents[out / "tables" / "metrics.json"] = _metrics(study).encode()
     for name, draw in FIGURES.items():

@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mlcl.results import Cell
 from mlcl.tables.layout import Table, lay_out
-from mlcl.tables.study import Study, best, columns, protocol, roles, titles
+from mlcl.tables.study import Study, best, columns, protocol, roles, sides, titles
 
 PAPER = "2021-07"  # when it appeared
 LATE = "appeared after July 2021"
@@ -65,12 +64,12 @@ def compared(study: Study) -> pd.DataFrame:
 
 def episodes(study: Study) -> dict[tuple[str, int, str, str], np.ndarray]:
     """Of what stands side by side, the accuracies in percent, [seeds, episodes], by data set, shot, title and role."""
-    classifier, names = study.experiment.evaluation.classifiers[0], titles(study.experiment)
+    names = titles(study.experiment)
     return {
-        (dataset, shot, names[name], role): study.results.accuracies[Cell(dataset, name, shot, classifier, key)]
+        (dataset, shot, names[name], role): study.accuracies(dataset, shot, side)
         for dataset, shot in columns(study.experiment)
-        for name, method in study.experiment.methods.items()
-        for role, key in roles(method).items()
+        for (name, role), side in sides(study.experiment).items()
+        if name in study.experiment.methods
     }
 
 

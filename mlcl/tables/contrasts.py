@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from typing import NamedTuple
 
 import pandas as pd
 
 from mlcl import statistics
-from mlcl.results import Cell
-from mlcl.tables.study import Study
-
-Side = tuple[str, str]
-"""Method and representation."""
+from mlcl.tables.layout import Table, lay_out
+from mlcl.tables.study import Side, Study, columns, protocol
 
 NOTE = (
     "All sides of a difference meet the same episodes, and the interval is over the episodes' differences. Bold: the "
@@ -20,20 +19,48 @@ NOTE = (
 )
 
 
+class Pair(NamedTuple):
+    """A line of a table of differences, `first` minus `second`."""
+
+    block: str
+    label: str
+    first: Side
+    second: Side
+
+
 def contrast(study: Study, dataset: str, shot: int, weights: Mapping[Side, float]) -> dict[str, float]:
     """The sum of the sides' accuracies, times their weights, episode by episode: a row's numbers."""
-    classifier = study.experiment.evaluation.classifiers[0]
-    values = sum(
-        weight * study.results.accuracies[Cell(dataset, method, shot, classifier, representation)]
-        for (method, representation), weight in weights.items()
-    )
+    values = sum(weight * study.accuracies(dataset, shot, side) for side, weight in weights.items())
     seeds, episodes = values.shape
     found = statistics.effect(values)
     return {
-        "classifier": classifier, "seeds": seeds, "episodes": episodes, "difference": found.mean,
-        "ci95": found.half_width, "p": found.p, "bootstrap_low": found.bootstrap_low,
-        "bootstrap_high": found.bootstrap_high, "ci95_over_seeds": found.half_width_over_seeds,
+        "seeds": seeds, "episodes": episodes, "difference": found.mean, "ci95": found.half_width, "p": found.p,
+        "bootstrap_low": found.bootstrap_low, "bootstrap_high": found.bootstrap_high,
+        "ci95_over_seeds": found.half_width_over_seeds,
     }  # fmt: skip
+
+
+def differences(study: Study, pairs: Iterable[Pair]) -> pd.DataFrame:
+    """A row a pair, data set and shot, in points of accuracy."""
+    rows = []
+    for pair, (dataset, shot) in product(pairs, columns(study.experiment)):
+        row = {"block": pair.block, "label": pair.label, "dataset": dataset, "shot": shot}
+        for side in ("first", "second"):
+            given = study.complete(getattr(pair, side))
+            row |= {f"{side}_{key}": value for key, value in given._asdict().items()}
+            row[f"{side}_evaluations"] = study.sources[dataset, given.method]
+        rows.append(row | contrast(study, dataset, shot, {pair.first: 1, pair.second: -1}))
+    return pd.DataFrame(rows)
+
+
+def table(
+    study: Study, title: str, heading: str, pairs: Iterable[Pair], notes: Sequence[str] = ()
+) -> tuple[pd.DataFrame, list[Table]]:
+    """The table of the pairs' differences, judged; `heading` stands above their labels."""
+    frame, experiment = judged(differences(study, pairs)), study.experiment
+    notes = [protocol(experiment, experiment.evaluation.classifiers[0]), *notes, NOTE]
+    laid_out = lay_out(title, frame, columns(experiment), {"label": heading}, "difference", notes, sign="+")
+    return frame.drop(columns=["block", "label", "bold"]), [laid_out]
 
 
 def judged(frame: pd.DataFrame) -> pd.DataFrame:

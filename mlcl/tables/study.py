@@ -9,12 +9,25 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
-from mlcl import results
+from mlcl import representations, results
 from mlcl.config import Experiment, Method
-from mlcl.results import ENSEMBLE, Results
+from mlcl.representations import ENSEMBLE, level
+from mlcl.results import Cell, Results
 from mlcl.tables import published
+
+
+class Side(NamedTuple):
+    """What is compared on the same episodes."""
+
+    method: str
+    """Or a variant of a sweep: a key of the experiment's recipes."""
+    representation: str
+    processing: str | None = None
+    """None, here and below: the first of the config."""
+    classifier: str | None = None
 
 
 class Study(NamedTuple):
@@ -22,9 +35,10 @@ class Study(NamedTuple):
     results: Results
     """The accuracies of every episode."""
     summary: pd.DataFrame
-    """As `results.summarize` gives it, with each method's title and encoder, and the evaluations behind each number."""
+    """As `results.summarize` gives it for the levels and whole ensembles of every method by the first processing, with
+    each method's title and encoder, and the evaluations behind each number."""
     sources: dict[tuple[str, str], str]
-    """The evaluations behind a data set and method, relative to the folder that the tables go to."""
+    """The evaluations behind a data set and recipe, relative to the folder that the tables go to."""
     published: pd.DataFrame
     """As `published.read` gives it."""
 
@@ -32,6 +46,18 @@ class Study(NamedTuple):
     def first(self) -> pd.DataFrame:
         """The rows of the summary of the classifier that the comparison shows."""
         return self.summary[self.summary["classifier"] == self.experiment.evaluation.classifiers[0]]
+
+    def complete(self, side: Side) -> Side:
+        evaluation = self.experiment.evaluation
+        return side._replace(
+            processing=side.processing or evaluation.processing[0],
+            classifier=side.classifier or evaluation.classifiers[0],
+        )
+
+    def accuracies(self, dataset: str, shot: int, side: Side) -> np.ndarray:
+        """In percent, [seeds, episodes]."""
+        method, representation, processing, classifier = self.complete(side)
+        return self.results.accuracies[Cell(dataset, method, shot, processing, classifier, representation)]
 
 
 def read(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: Path) -> Study:
@@ -42,7 +68,18 @@ def read(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: P
         key: "; ".join(Path(os.path.relpath(path, out)).as_posix() for path in paths)
         for key, paths in found.evaluations.items()
     }
-    summary = results.summarize(found)
+    shown = {
+        (name, representation)
+        for name, method in experiment.methods.items()
+        for representation in representations.names(method.encoder.levels)
+    }
+    summary = results.summarize(
+        {
+            cell: values
+            for cell, values in found.accuracies.items()
+            if (cell.method, cell.representation) in shown and cell.processing == experiment.evaluation.processing[0]
+        }
+    )
     runs = zip(summary["dataset"], summary["method"], strict=True)
     summary = summary.assign(
         title=summary["method"].map(titles(experiment)),
@@ -53,8 +90,10 @@ def read(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: P
 
 
 def titles(experiment: Experiment) -> dict[str, str]:
-    """What the tables call each method; no two alike."""
+    """What the tables call each recipe, the methods first; no two alike."""
     names = {name: " ".join((method.title or name).split()) for name, method in experiment.methods.items()}
+    for variant in experiment.variants:
+        names.setdefault(variant.recipe, f"{names[variant.method]}, {words(variant.sweep)} {variant.label}")
     uses = Counter(names.values())
     return {name: title if uses[title] == 1 else f"{title} ({name})" for name, title in names.items()}
 
@@ -65,7 +104,16 @@ def encoder(method: Method) -> str:
 
 def roles(method: Method) -> dict[str, str]:
     """The two representations of a method that are set side by side."""
-    return {"last level": f"level{method.encoder.levels[-1]}", "ensemble": ENSEMBLE}
+    return {"last level": level(method.encoder.levels[-1]), "ensemble": ENSEMBLE}
+
+
+def sides(experiment: Experiment) -> dict[tuple[str, str], Side]:
+    """Of every recipe, by its key and the role."""
+    return {
+        (name, role): Side(name, key)
+        for name, method in experiment.recipes.items()
+        for role, key in roles(method).items()
+    }
 
 
 def columns(experiment: Experiment) -> list[tuple[str, int]]:

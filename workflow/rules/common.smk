@@ -12,6 +12,7 @@ from mlcl.episodes import check as check_episodes
 from mlcl.errors import UserError
 from mlcl.fingerprint import fingerprint
 from mlcl.hardware import has_gpu
+from mlcl.paths import tables as tables_of
 
 try:
     experiment = Experiment.parse(config, "config")
@@ -22,7 +23,7 @@ except UserError as error:
 PACKED = "../../data/packed"
 RUNS = {
     "dataset": list(experiment.datasets),
-    "method": list(experiment.methods),
+    "method": list(experiment.recipes),
     "seed": list(experiment.seeds),
 }
 
@@ -37,7 +38,7 @@ def packing_code(wildcards):
 
 
 def method(wildcards):
-    return experiment.methods[wildcards.method].model_dump_json(exclude={"title"})
+    return experiment.recipes[wildcards.method].model_dump_json(exclude={"title"})
 
 
 def methods_on(*datasets):
@@ -55,7 +56,7 @@ def shown(file, category):
 
 
 def training_threads(wildcards):
-    return experiment.methods[wildcards.method].training.threads
+    return experiment.recipes[wildcards.method].training.threads
 
 
 def gpus():
@@ -97,7 +98,7 @@ def check_packed(name, spec):
             max(experiment.evaluation.shots),
         )
     ]
-    for key, method in experiment.methods.items():
+    for key, method in experiment.recipes.items():
         validation = method.training.validation
         tasks.append(
             (f"methods.{key}.training.validation", "val", validation, validation.shot)

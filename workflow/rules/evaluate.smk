@@ -12,6 +12,11 @@ rule evaluate_episodes:
             if experiment.evaluation.support_copies
             else []
         ),
+        base=(
+            "features/{dataset}/{method}/{seed}/train.npy"
+            if experiment.evaluation.centred
+            else []
+        ),
     output:
         "evaluations/{dataset}/{method}/{seed}.parquet",
     log:
@@ -30,9 +35,10 @@ rule evaluate_episodes:
         copies=lambda wildcards, input: (
             f"--copies {input.copies}" if input.copies else ""
         ),
+        base=lambda wildcards, input: f"--base {input.base}" if input.base else "",
         evaluation=experiment.evaluation.model_dump_json(),
         code=fingerprint("evaluate"),
     shell:
-        "mlcl evaluate --data {params.data} --features {input.features} {params.copies}"
+        "mlcl evaluate --data {params.data} --features {input.features} {params.copies} {params.base}"
         " --evaluation {params.evaluation:q} --run {wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
         " --threads {threads} --device {resources.device} --out {output} 2>&1 | tee {log}"

@@ -1,5 +1,6 @@
 # Of many methods these are drawn side by side, and the first seed of each: a page has room for no more.
-SHOWN = RUNS["method"][:4]
+METHODS = RUNS | {"method": list(experiment.methods)}
+SHOWN = METHODS["method"][:4]
 
 
 rule figures:
@@ -20,7 +21,7 @@ rule figures:
 
 rule draw_training:
     input:
-        expand(rules.train_encoder.output.metrics, **RUNS),
+        expand(rules.train_encoder.output.metrics, **METHODS),
     output:
         svg=shown("figures/training.svg", "Figures"),
         png="figures/training.png",
@@ -109,7 +110,7 @@ rule write_tensorboard:
     input:
         manifest=f"packed/{RUNS['dataset'][0]}.json",
         evaluations=rules.make_tables.input.evaluations,
-        features=f"features/{RUNS['dataset'][0]}/{RUNS['method'][-1]}/{RUNS['seed'][0]}/test.npy",
+        features=f"features/{RUNS['dataset'][0]}/{METHODS['method'][-1]}/{RUNS['seed'][0]}/test.npy",
     output:
         directory("tensorboard"),
     log:

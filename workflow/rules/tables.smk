@@ -2,7 +2,7 @@ rule tables:
     input:
         expand(
             "tables/{table}.{format}",
-            table=["comparison", "ablation", "differences", "factorial"],
+            table=tables_of(experiment),
             format=["md", "csv", "tex"],
         ),
         "tables/metrics.json",

@@ -1,0 +1,67 @@
+"""The file of an evaluation: a parquet file in long form, with the protocol that it followed in its metadata.
+
+One run (data set, method, seed), one row per shot, processing, classifier, representation and episode, the accuracy as
+a fraction. Files of the same protocol hold the same episodes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+
+from mlcl.config import Evaluation
+from mlcl.errors import UserError
+from mlcl.files import replacing
+
+KEYS = ["shot", "processing", "classifier", "representation"]
+COLUMNS = ["dataset", "method", "seed", *KEYS, "episode", "accuracy"]
+# What decides which episodes are met and with what supports; the rest of an evaluation can be read off the rows.
+PROTOCOL = ("split", "way", "queries", "support_copies", "seed")
+
+Run = tuple[str, str, int]
+"""Data set, method and seed."""
+
+
+class Found(NamedTuple):
+    run: Run
+    rows: pd.DataFrame
+    protocol: dict[str, Any]
+    """The values of `PROTOCOL`'s keys."""
+    data: str | None
+    """SHA-256 of the packed data; None where it was not recorded."""
+
+
+def write(path: Path, run: Run, rows: pd.DataFrame, spec: Evaluation, data: str | None) -> None:
+    """`rows` has `KEYS`, episode and accuracy; the run is put before them."""
+    table = pyarrow.Table.from_pandas(
+        rows.assign(**dict(zip(COLUMNS[:3], run, strict=True)))[COLUMNS], preserve_index=False
+    )
+    about = {"data": data, "protocol": spec.model_dump(mode="json", include=set(PROTOCOL))}
+    with replacing(path) as (temporary,):
+        pyarrow.parquet.write_table(
+            table.replace_schema_metadata({**table.schema.metadata, "mlcl": json.dumps(about, sort_keys=True)}),
+            temporary,
+        )
+
+
+def read(path: Path) -> Found:
+    """Raises `UserError` where the file is no evaluation of one run."""
+    try:
+        table = pyarrow.parquet.read_table(path, columns=COLUMNS, partitioning=None)
+        about = json.loads(table.schema.metadata[b"mlcl"])
+        protocol, data = {key: about["protocol"][key] for key in PROTOCOL}, about["data"]
+    except (OSError, pyarrow.ArrowException) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read as an evaluation ({reason}); run mlcl evaluate again") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: does not say what protocol it followed; run mlcl evaluate again") from error
+    frame = table.to_pandas()
+    runs = list(frame[COLUMNS[:3]].drop_duplicates().itertuples(index=False, name=None))
+    if len(runs) != 1:
+        raise UserError(f"{path}: holds {len(runs)} runs, where an evaluation holds one; run mlcl evaluate again")
+    return Found(runs[0], frame, protocol, data)

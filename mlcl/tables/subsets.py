@@ -1,0 +1,31 @@
+"""Which levels help: every ensemble of some levels, and every level alone, against the last level alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from mlcl.config import Experiment
+from mlcl.representations import ENSEMBLE, level, partial, subset
+from mlcl.tables import contrasts
+from mlcl.tables.contrasts import Pair
+from mlcl.tables.layout import MINUS, Table
+from mlcl.tables.study import Side, Study, sides, titles
+
+
+def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
+    notes = ["An ensemble of some levels averages the class probabilities of one classifier a level."]
+    title = f"Subsets of the levels {MINUS} last level, points of accuracy"
+    return contrasts.table(study, title, "Levels", _pairs(study.experiment), notes)
+
+
+def _pairs(experiment: Experiment) -> Iterator[Pair]:
+    names, of = titles(experiment), sides(experiment)
+    for name, method in experiment.methods.items():
+        levels = method.encoder.levels
+        solved_by = {str(number): level(number) for number in levels[:-1]}
+        solved_by |= {" + ".join(map(str, some)): subset(some) for some in partial(levels)}
+        solved_by |= {" + ".join(map(str, levels)): ENSEMBLE}
+        for label, representation in solved_by.items():
+            yield Pair(names[name], label, Side(name, representation), of[name, "last level"])
