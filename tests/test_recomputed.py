@@ -1,0 +1,72 @@
+"""Every number of every table, recomputed from the episode files by recompute.py."""
+
+import random
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from recompute import markdown, recompute
+from test_tables import CONFIG, evaluate
+
+from mlcl import paths, tables
+
+RESULTS = Path(__file__).parents[1] / "results"
+COMMITTED = sorted(path.parents[1].name for path in RESULTS.glob("*/tables/ablation.csv"))
+# Two data sets, one of them with published numbers, three methods and a variant, three seeds: every table there is.
+RICH = CONFIG | {
+    "datasets": {"mini": {"source": "mini-imagenet"}, "random": {"source": "glyphs"}},
+    "seeds": [2, 0, 1],
+    "sweeps": {"temperature": {"of": ["multi_level"], "key": "objective.temperature", "values": [0.2]}},
+    "evaluation": CONFIG["evaluation"] | {"subsets": True, "processing": ["power", "l2"]},
+}
+
+
+@pytest.fixture(scope="module")
+def rich(tmp_path_factory):
+    out = tmp_path_factory.mktemp("rich")
+    experiment, files = evaluate(RICH, out)
+    tables.write(experiment, files, out)
+    assert {path.stem for path in (out / "tables").glob("*.csv")} == set(paths.tables(experiment)) == set(tables.TABLES)
+    return out
+
+
+def test_every_number_is_the_episodes(rich):
+    found = recompute(rich)
+    assert not found.wrong
+    for path in (rich / "tables").glob("*.md"):
+        rows = [line for line in path.read_text().splitlines() if line.startswith("|")]
+        cells = markdown("\n".join(rows))
+        assert sum("±" in cell for cell, _ in cells) == sum(line.count("±") for line in rows) > 0
+
+
+@pytest.mark.parametrize("name", COMMITTED)
+def test_every_committed_number_is_the_episodes(name):
+    if not (RESULTS / name / "evaluations").exists():
+        pytest.skip(f"the evaluations of {name} are not there")
+    found = recompute(RESULTS / name)
+    assert not found.wrong
+    assert found.compared > 1000
+
+
+# A number as it stands in each form, up to the digit that is altered.
+NUMBER = {
+    ".md": r"(?<=\| )\W*\d+\.\d\d",
+    ".tex": r"(?<=& )(\\textbf\{|\\underline\{)?[$+-]*\d+\.\d\d",
+    ".csv": r"(?<=,)-?\d+\.\d\d(?=\d*[,\n])",
+    ".json": r"\d+\.\d\d",
+}
+
+
+def test_an_altered_number_is_found_in_every_file(rich, tmp_path):
+    shutil.copytree(rich, tmp_path, dirs_exist_ok=True)
+    drawn, altered = random.Random(0), {}
+    for path in sorted((tmp_path / "tables").iterdir()):
+        text = path.read_text()
+        place = drawn.choice([number.end() - 1 for number in re.finditer(NUMBER[path.suffix], text)])
+        path.write_text(text[:place] + str((int(text[place]) + 5) % 10) + text[place + 1 :])
+        altered[path.name] = text[max(0, place - 60) : place + 20]
+    wrong = recompute(tmp_path).wrong
+    assert len(altered) == 3 * len(tables.TABLES) + 1
+    for name, where in altered.items():
+        assert any(message.startswith(name) for message in wrong), (name, where)
