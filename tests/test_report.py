@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from test_tables import CONFIG, MINI, evaluate
 
-from mlcl import record, tables
+from mlcl import paths, record, tables
+from mlcl.config import Experiment
 from mlcl.errors import UserError
 from mlcl.report import OF_A_DATA_SET, OF_ALL, duration, words, write
-from mlcl.tables import factorial
 from mlcl.tables.layout import MINUS
 from mlcl.tables.study import read
 
@@ -86,7 +86,7 @@ def test_its_numbers_are_the_tables_digit_for_digit(written):
     page = Page((written / "report.html").read_text())
     found = [cell["text"].strip() for cell in page.cells if "±" in cell["text"]]
     in_tables = []
-    for name in tables.TABLES:
+    for name in paths.tables(Experiment.parse(CONFIG, "test")):
         markdown = (written / "tables" / f"{name}.md").read_text()
         in_tables += re.findall(rf"[+{MINUS}]?\d+\.\d\d ± \d+\.\d\d", markdown)
     assert found == in_tables
@@ -190,12 +190,13 @@ def claim(tmp_path, differences, config=CONFIG):
     """The findings where every effect of the 2 x 2 has these differences in the four columns, surely."""
     experiment, evaluations = evaluate(config, tmp_path)
     study = read(experiment, evaluations, tmp_path, tmp_path)
-    frame, _ = factorial.build(study)
+    frames = {name: tables.TABLES[name](study)[0] for name in paths.tables(experiment)}
+    frame = frames["factorial"]
     columns = frame.groupby(["dataset", "shot"], sort=False).ngroup()
-    frame = frame.assign(
+    frames["factorial"] = frame.assign(
         difference=columns.map(lambda i: differences[i % len(differences)]), ci95=0.1, ci95_over_seeds=0.2, p_holm=1e-6
     )
-    return {group.heading: [found.text for found in group.found] for group in words.findings(study, frame)}
+    return {group.heading: [found.text for found in group.found] for group in words.findings(study, frames)}
 
 
 def test_the_claim_is_counted_column_by_column(tmp_path):
@@ -215,6 +216,17 @@ def test_where_a_gain_comes_from_is_gathered_by_verdict(tmp_path):
         "(+0.10 ± 0.10)."
     )
     assert found[heading][3].startswith("After multi-level training, the ensemble does better than the last level on")
+
+
+def test_what_does_better_is_the_best_of_what_is_shown_to(tmp_path):
+    rows = [("A", "one", 1, 0.5, 0.01), ("A", "two", 1, 2.0, 0.01), ("A", "three", 1, 3.0, 0.2),
+            ("A", "one", 5, -1.0, 0.01), ("A", "two", 5, 0.1, 0.9), ("A", "three", 5, 0.2, 0.9)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["block", "label", "shot", "difference", "p_holm"]).assign(
+        dataset="random", ci95=0.1, ci95_over_seeds=float("nan"), first_evaluations="x", second_evaluations="y; x"
+    )
+    (found,) = words.better(frame)
+    assert found.text == "A. random 1-shot: two (+2.00 ± 0.10, of 2 that do); random 5-shot: none is shown to."
+    assert found.made_by == ("x", "y")
 
 
 def test_the_best_of_ours_and_its_levels_are_those_of_the_tables(tmp_path):

@@ -83,7 +83,7 @@ def write(
     environment.filters |= {"duration": duration, "anchors": lambda paths: [runs[path].anchor for path in paths]}
     page = environment.get_template("template.html").render(
         experiment=experiment,
-        findings=words.findings(study, built["factorial"][0]),
+        findings=words.findings(study, {name: frame for name, (frame, _) in built.items()}),
         tables={name: laid_out for name, (_, laid_out) in built.items()},
         captions={name: _caption(name) for name in built},
         figures=[_figure(figures, name) for name in OF_ALL],

@@ -7,7 +7,8 @@ another training may turn it around.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -32,10 +33,18 @@ class Findings(NamedTuple):
     found: list[Finding]
 
 
-def findings(study: Study, effects: pd.DataFrame) -> list[Findings]:
-    """Of an experiment and the frame of its 2 x 2: the paper's claim first, then where a gain comes from."""
+BETTER = {
+    "subsets": "Which levels do better than the last alone",
+    "classifiers": "Which classifier and features do better",
+    "sweeps": "Which change of a recipe does better",
+}
+
+
+def findings(study: Study, frames: Mapping[str, pd.DataFrame]) -> list[Findings]:
+    """Of an experiment and the frames of its tables: the paper's claim first, then where a gain comes from."""
     return [
-        *_claim(study, effects),
+        *_claim(study, frames["factorial"]),
+        *(Findings(heading, list(better(frames[name]))) for name, heading in BETTER.items() if name in frames),
         Findings("The best of ours", list(_best(study))),
         Findings("The best level", list(_levels(study))),
         *([Findings("Beside published numbers", beside)] if (beside := list(_published(study))) else []),
@@ -137,6 +146,23 @@ def points(mean: float, half_width: float) -> str:
 
 def p_value(p: float) -> str:
     return "below 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def better(frame: pd.DataFrame) -> Iterator[Finding]:
+    """Block by block of a table of differences, the line that gains most in each column of those that are shown to."""
+    for block, rows in frame.groupby("block", sort=False):
+        said, made_by = [], {}
+        for (dataset, shot), some in rows.groupby(["dataset", "shot"], sort=False):
+            better = [row for row in some.to_dict("records") if verdict(row) > 0]
+            best = max(better, key=itemgetter("difference"), default=None)
+            if best:
+                amount = f"{best['difference']:+z.2f} ± {best['ci95']:.2f}"
+                more = f", of {len(better)} that do" if len(better) > 1 else ""
+                said.append(f"{dataset} {shot}-shot: {best['label']} ({amount}{more})")
+                made_by |= dict.fromkeys(f"{best['first_evaluations']}; {best['second_evaluations']}".split("; "))
+            else:
+                said.append(f"{dataset} {shot}-shot: none is shown to")
+        yield Finding(f"{block}. {'; '.join(said)}.", tuple(made_by))
 
 
 def _best(study: Study) -> Iterator[Finding]:

@@ -60,7 +60,7 @@ def table(
     frame, experiment = judged(differences(study, pairs)), study.experiment
     notes = [protocol(experiment, experiment.evaluation.classifiers[0]), *notes, NOTE]
     laid_out = lay_out(title, frame, columns(experiment), {"label": heading}, "difference", notes, sign="+")
-    return frame.drop(columns=["block", "label", "bold"]), [laid_out]
+    return frame.drop(columns="bold"), [laid_out]
 
 
 def judged(frame: pd.DataFrame) -> pd.DataFrame:
