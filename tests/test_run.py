@@ -1,0 +1,81 @@
+"""An experiment in one process: what it makes, keeps, and where it stops."""
+
+import shutil
+from itertools import count
+
+import pytest
+import torch
+
+from mlcl import cli, evaluations
+from mlcl import train as training
+from mlcl.config import Experiment
+from mlcl.errors import UserError
+from mlcl.paths import Results
+from mlcl.run import run
+
+CONFIG = {
+    "name": "spell",
+    "datasets": {"tiny": {"source": "glyphs"}},
+    "encoder": {"width": 4},
+    "training": {"epochs": 2, "batch_size": 16, "validation": {"episodes": 5, "queries": 5}},
+    "methods": {"cross_entropy": {"objective": {"cross_entropy": 1}}},
+    "sweeps": {"pooling": {"of": ["cross_entropy"], "key": "encoder.pooling", "values": ["max"]}},
+    "evaluation": {
+        "episodes": 5, "queries": 5, "shots": [1], "support_copies": 2, "processing": ["centre"],
+        "classifiers": ["nearest_centroid"],
+    },
+    "device": "cpu",
+}  # fmt: skip
+RUNS = ("tiny/cross_entropy/0", "tiny/cross_entropy.pooling.max/0")
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    """A training sets torch up for itself, where here it shares a process with other tests."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypatch, capsys):
+    experiment, results = Experiment.parse(CONFIG, "test"), Results(tmp_path, "spell")
+    whole = Results(tmp_path / "whole", "spell")
+    for root in (results.root, whole.root):
+        shutil.copytree(tiny_data, root / "data" / "packed" / "tiny")
+    clock = count(0, 600)  # every look at it is ten minutes
+    monkeypatch.setattr(training.time, "time", lambda: float(next(clock)))
+    monkeypatch.setattr(training, "LOG_STEPS", 1)
+    with pytest.raises(UserError, match=r"at step \d+ of 24 time is up; run again to continue"):
+        run(experiment, tmp_path, max_minutes=60)
+    monkeypatch.undo()
+    assert not results.model(RUNS[0]).exists()
+    packed = results.manifest("tiny").stat()
+    run(experiment, tmp_path, max_minutes=60)
+    said = capsys.readouterr().err
+    assert "continuing from step" in said
+    for name in RUNS:
+        assert f"train {name}: " in said
+        assert results.records(name).joinpath("run.json").exists()
+        assert evaluations.read(results.evaluation(name)).run == (*name.split("/")[:2], 0)
+    assert results.manifest("tiny").stat() == packed
+    run(experiment, whole.root, max_minutes=60)
+    for name in RUNS:  # as if it had never stopped
+        assert results.model(name).read_bytes() == whole.model(name).read_bytes()
+        assert results.evaluation(name).read_bytes() == whole.evaluation(name).read_bytes()
+
+    # What is there is kept, what is missing made again.
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    results.evaluation(RUNS[1]).unlink()
+    config = tmp_path / "config.yaml"
+    config.write_text(experiment.model_dump_json())
+    cli.main(["run", str(config), "--root", str(tmp_path)])
+    changed = [path for path, when in before.items() if path.stat().st_mtime_ns != when]
+    assert changed == [results.evaluation(RUNS[1])]
+    assert results.evaluation(RUNS[1]).read_bytes() == whole.evaluation(RUNS[1]).read_bytes()
+
+
+def test_no_stage_begins_when_time_is_up(tmp_path):
+    with pytest.raises(UserError, match="time is up before data tiny; run again to continue"):
+        run(Experiment.parse(CONFIG, "test"), tmp_path, max_minutes=-1)
+    assert not (tmp_path / "data").exists()
