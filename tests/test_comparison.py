@@ -23,6 +23,8 @@ BOTH = CONFIG | {
     "datasets": {name: {"source": name} for name in ("mini-imagenet", "tiered-imagenet")},
     "methods": {"cross_entropy": CONFIG["methods"]["cross_entropy"]},
     "seeds": [0],
+    "sweeps": {"temperature": {"of": ["cross_entropy"], "key": "objective.temperature", "values": [0.2]}},
+    "evaluation": CONFIG["evaluation"] | {"subsets": True, "processing": ["power_centre", "l2"]},
 }
 PAPER = "Multi-Level Contrastive Learning (Chen & Zhang)"
 
@@ -233,7 +235,7 @@ def test_a_wrong_csv_is_named_with_its_line(tmp_path, lines, message):
 def test_latex_compiles_and_prints_the_numbers_of_the_markdown(both, tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex here; on Debian, apt install texlive-latex-recommended")
-    names = ("comparison", "ablation", "differences", "factorial")
+    names = [*tables.TABLES]
     inputs = "\n".join(f"\\input{{{both}/tables/{name}}}" for name in names)
     (tmp_path / "article.tex").write_text(
         "\\documentclass{article}\n\\usepackage[a4paper,margin=2.5cm]{geometry}\n"
