@@ -13,18 +13,18 @@ import pandas as pd
 from mlcl.config import Experiment, Method
 from mlcl.tables.contrasts import NOTE, contrast, judged
 from mlcl.tables.layout import MINUS, Table, lay_out
-from mlcl.tables.study import Side, Study, columns, protocol, sides, titles
+from mlcl.tables.study import Side, Study, columns, protocol, roles, titles
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
     experiment, names = study.experiment, titles(study.experiment)
+    evaluation = experiment.evaluation
     rows = []
     for single, multi in pairs(experiment):
         block = f"single-level: {names[single]}; multi-level: {names[multi]}"
         for (label, weights), (dataset, shot) in product(_effects(experiment, single, multi), columns(experiment)):
             row = {"block": block, "single": single, "multi": multi, "effect": label, "dataset": dataset, "shot": shot}
-            row |= {"processing": experiment.evaluation.processing[0]}
-            row |= {"classifier": experiment.evaluation.classifiers[0]}
+            row |= {"processing": evaluation.processing[0], "classifier": evaluation.classifiers[0]}
             sources = {"evaluations": "; ".join(study.sources[dataset, method] for method in (single, multi))}
             rows.append(row | contrast(study, dataset, shot, weights) | sources)
     if not rows:
@@ -34,7 +34,7 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
         ]
     frame = judged(pd.DataFrame(rows))
     notes = [
-        protocol(experiment, experiment.evaluation.classifiers[0]),
+        protocol(experiment, evaluation.classifiers[0]),
         "The last row says how much more the ensemble gains after multi-level training than after single-level "
         "training.",
         NOTE,
@@ -75,9 +75,9 @@ def _rest(method: Method) -> dict:
 def _effects(experiment: Experiment, single: str, multi: str) -> list[tuple[str, dict[Side, float]]]:
     """Each effect of the 2 x 2 and the weights of its corners."""
     corners = {
-        (training, role): sides(experiment)[name, role]
+        (training, role): Side(name, key)
         for training, name in (("single", single), ("multi", multi))
-        for role in ("last level", "ensemble")
+        for role, key in roles(experiment.methods[name]).items()
     }
     signs = {"single": -1, "multi": 1, "last level": -1, "ensemble": 1}
 
