@@ -39,7 +39,7 @@ def _pairs(experiment: Experiment) -> Iterator[Pair]:
         if name in experiment.methods:
             for classifier, processing in others:
                 other = side._replace(processing=processing, classifier=classifier)
-                yield Pair(f"{names[name]}, {role}", _label(classifier, processing), other, side)
+                yield Pair(f"{names[name]}; solved by its {role}", _label(classifier, processing), other, side)
 
 
 def _label(classifier: str, processing: str) -> str:
