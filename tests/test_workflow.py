@@ -110,6 +110,16 @@ def test_done_means_nothing_to_do(checkout):
     assert checkout.jobs() == {}
 
 
+def test_what_was_made_beside_snakemake_is_taken_as_it_is(checkout, tmp_path):
+    """As after `mlcl run`, which leaves no records of Snakemake's and does not link the data."""
+    for name in (".snakemake", "packed"):
+        shutil.move(checkout.results / name, tmp_path / name)
+    assert checkout.jobs("tables") == {}
+    for name in (".snakemake", "packed"):
+        shutil.rmtree(checkout.results / name, ignore_errors=True)
+        shutil.move(tmp_path / name, checkout.results / name)
+
+
 def test_removed_tables_come_back_the_same(checkout):
     before = checkout.bytes()
     shutil.rmtree(checkout.results / "tables")

@@ -1,6 +1,7 @@
 """The experiment, and what the rules declare of it: a job may depend on nothing else."""
 
 import json
+import os
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -124,6 +125,9 @@ def link_packed(name):
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(Path("..", PACKED, name, "manifest.json"))
+        # As old as the data: what is there already was made after it.
+        packed = manifest.stat().st_mtime
+        os.utime(link, (packed, packed), follow_symlinks=False)
 
 
 results = Path(workflow.basedir, "results", experiment.name)
