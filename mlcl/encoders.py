@@ -132,12 +132,7 @@ class Residual(nn.Module):
         self.convs = nn.ModuleList(convs)
         self.norms = nn.ModuleList(nn.BatchNorm2d(outputs) for _ in convs)
         self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
-        if drop_block:
-            from mlcl.vision import DropBlock2d  # here, since importing torchvision takes a second
-
-            self.drop = DropBlock2d(drop_block, block_size=5)  # smaller where the map is
-        else:
-            self.drop = nn.Identity()
+        self.drop = DropBlock(drop_block) if drop_block else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
@@ -147,6 +142,23 @@ class Residual(nn.Module):
                 y = F.leaky_relu(y, 0.1)
         # Max-pool and LeakyReLU commute (both are monotone); in this order the LeakyReLU touches a quarter.
         return self.drop(F.leaky_relu(F.max_pool2d(y + self.shortcut(x), 2), 0.1))
+
+
+class DropBlock(nn.Module):
+    """Drops squares of 5 x 5 from maps while training (Ghiasi et al. 2018); of an odd size that fits from smaller maps.
+
+    torchvision alone would take the map's own size, and refuse it where it is even.
+    """
+
+    def __init__(self, share: float):
+        super().__init__()
+        from mlcl.vision import drop_block2d  # here, since importing torchvision takes a second
+
+        self.share, self.drop = share, drop_block2d
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = min(5, *x.shape[2:])
+        return self.drop(x, self.share, size - 1 + size % 2, training=self.training)
 
 
 def _initialise(encoder: nn.Module) -> None:

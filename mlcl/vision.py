@@ -31,6 +31,6 @@ except RuntimeError as error:
         _missing.define(f"{_operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     torchvision = _import_torchvision()
 
-from torchvision.ops import DropBlock2d  # noqa: E402
+from torchvision.ops import drop_block2d  # noqa: E402
 
-__all__ = ["DropBlock2d"]
+__all__ = ["drop_block2d"]

@@ -58,6 +58,12 @@ def test_drop_block_drops_in_training_only():
     assert (maps[2] == 0).any()
 
 
+@pytest.mark.parametrize("side", [16, 28, 32, 48])
+def test_drop_block_fits_small_maps(side):
+    encoder = encoders.Encoder(config.Encoder(name="resnet12", width=2, drop_block=0.1), *RGB).train()
+    assert all(vectors.isfinite().all() for vectors in encoder(torch.rand(4, 3, side, side)))
+
+
 def test_a_saved_encoder_comes_back(tmp_path):
     encoder = encoders.Encoder(config.Encoder(width=4), *GREY).eval()
     path = tmp_path / "model.safetensors"

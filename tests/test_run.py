@@ -3,10 +3,13 @@
 import shutil
 from itertools import count
 
+import pandas as pd
 import pytest
 import torch
+import yaml
+from project import ROOT
 
-from mlcl import cli, evaluations
+from mlcl import cli, evaluations, tables
 from mlcl import train as training
 from mlcl.config import Experiment
 from mlcl.errors import UserError
@@ -79,3 +82,19 @@ def test_no_stage_begins_when_time_is_up(tmp_path):
     with pytest.raises(UserError, match="time is up before data tiny; run again to continue"):
         run(Experiment.parse(CONFIG, "test"), tmp_path, max_minutes=-1)
     assert not (tmp_path / "data").exists()
+
+
+def test_the_papers_experiment_runs_cut_down(tiny_data, tmp_path):
+    """All its methods, seeds apart, with its encoder and schedule, on a narrow scale; and its tables."""
+    paper = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text())
+    paper["datasets"] = {"tiny": {"source": "glyphs"}}
+    paper["encoder"]["width"] = 2
+    paper["training"] |= {"epochs": 1, "batch_size": 64, "validation": {"episodes": 5, "queries": 5}}
+    paper["evaluation"] |= {"episodes": 5, "queries": 5}
+    experiment, results = Experiment.parse(paper | {"seeds": [0], "device": "cpu"}, "test"), Results(tmp_path, "paper")
+    assert len(experiment.methods) == 9
+    shutil.copytree(tiny_data, tmp_path / "data" / "packed" / "tiny")
+    run(experiment, tmp_path, max_minutes=60)
+    tables.write(experiment, [results.evaluation(f"tiny/{name}/0") for name in experiment.methods], results.folder)
+    factorial = pd.read_csv(results.folder / "tables" / "factorial.csv")
+    assert len(factorial[["single", "multi"]].drop_duplicates()) == 4  # each loss, with and without cross-entropy

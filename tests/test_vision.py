@@ -4,11 +4,11 @@ from pathlib import Path
 import torch
 
 import mlcl
-from mlcl.vision import DropBlock2d, torchvision
+from mlcl.vision import drop_block2d, torchvision
 
 
 def test_what_we_use_of_torchvision_works():
-    dropped = DropBlock2d(0.5, 3)(torch.ones(2, 3, 12, 12))
+    dropped = drop_block2d(torch.ones(2, 3, 12, 12), 0.5, 3)
     assert (dropped == 0).any()
     assert torchvision.__version__
 
