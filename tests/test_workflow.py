@@ -14,10 +14,7 @@ from project import BIN, ROOT, job_counts, wait_for
 
 CONFIG = {
     "name": "tiny",
-    "datasets": {
-        "plain": {"source": "glyphs", "size": 16},
-        "tiered": {"source": "glyphs", "split": "script", "size": 16},
-    },
+    "datasets": {"plain": {"source": "glyphs", "size": 16}},
     "encoder": {"width": 4},
     "training": {"epochs": 1, "batch_size": 256, "validation": {"episodes": 5}},
     "methods": {
@@ -27,7 +24,7 @@ CONFIG = {
     "evaluation": {"episodes": 20},
     "device": "cpu",
 }
-NAMES = ("comparison", "ablation", "differences", "factorial")
+NAMES = ("comparison", "ablation", "differences", "factorial", "classifiers")
 TABLES = {f"tables/{name}.{form}" for name in NAMES for form in ("md", "csv", "tex")}
 DRAWN = ["levels", "gain", "shots", "episodes", "training"]
 DRAWN += [f"{dataset}/{name}" for dataset in CONFIG["datasets"] for name in ("embedding", "neighbours", "pairs")]
@@ -97,7 +94,7 @@ def test_from_nothing_to_tables(checkout):
     text = (checkout.results / "tables" / "comparison.md").read_text()
     assert "multi\\_level" in text
     assert "±" in text
-    for log in ("data/plain", "train/plain/multi_level/0", "features/tiered/single_level/0", "tables"):
+    for log in ("data/plain", "train/plain/multi_level/0", "features/plain/single_level/0", "tables"):
         assert (checkout.results / "logs" / f"{log}.log").exists()
     assert (checkout.results / "benchmarks" / "train" / "plain" / "multi_level" / "0.tsv").exists()
     assert "epoch 1/1" in (checkout.results / "logs" / "train" / "plain" / "multi_level" / "0.log").read_text()
@@ -145,19 +142,19 @@ def changed(path, value):
             ("methods", "multi_level", "training"),
             {"learning_rate": 0.01},
             {
-                "train_encoder": 2, "extract_features": 2, "evaluate_episodes": 2, "make_tables": 1,
-                "draw_training": 1, "draw_features": 2, "write_report": 1,
+                "train_encoder": 1, "extract_features": 1, "evaluate_episodes": 1, "make_tables": 1,
+                "draw_training": 1, "draw_features": 1, "write_report": 1,
             },
         ),
-        (("evaluation", "episodes"), 30, {"evaluate_episodes": 4, "make_tables": 1, "write_report": 1}),
+        (("evaluation", "episodes"), 30, {"evaluate_episodes": 2, "make_tables": 1, "write_report": 1}),
         (
             ("methods", "multi_level", "title"), "Ours",
-            {"make_tables": 1, "draw_training": 1, "draw_features": 2, "write_report": 1},
+            {"make_tables": 1, "draw_training": 1, "draw_features": 1, "write_report": 1},
         ),
         (
             ("seeds",), [0, 1],
             {
-                "train_encoder": 4, "extract_features": 4, "evaluate_episodes": 4, "make_tables": 1,
+                "train_encoder": 2, "extract_features": 2, "evaluate_episodes": 2, "make_tables": 1,
                 "draw_training": 1, "write_report": 1,
             },
         ),
@@ -179,7 +176,7 @@ def test_a_change_of_code_costs_what_follows_and_a_comment_nothing(checkout):
     assert checkout.jobs() == {"make_tables": 1, "write_report": 1}
     pairs = checkout.folder / "mlcl" / "figures" / "pairs.py"
     pairs.write_text(pairs.read_text() + "\nANSWER = 42\n")
-    assert checkout.jobs() == {"make_tables": 1, "draw_features": 2, "write_report": 1}
+    assert checkout.jobs() == {"make_tables": 1, "draw_features": 1, "write_report": 1}
 
 
 def test_a_folder_of_images_is_packed_once(checkout):
@@ -280,7 +277,7 @@ def test_a_second_snakemake_on_the_same_experiment_is_told_so(checkout):
 def test_an_experiment_longer_than_an_argument_reaches_the_tables(tmp_path):
     checkout = Checkout(tmp_path)
     methods = {f"m{i}": CONFIG["methods"]["single_level"] for i in range(300)}
-    checkout.configure({**CONFIG, "datasets": {"plain": CONFIG["datasets"]["plain"]}, "methods": methods})
+    checkout.configure({**CONFIG, "methods": methods})
     for name in methods:
         evaluation = checkout.results / "evaluations" / "plain" / name / "0.parquet"
         evaluation.parent.mkdir(parents=True)
