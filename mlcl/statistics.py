@@ -8,7 +8,7 @@ training: other seeds train other encoders, and the intervals over seeds, in whi
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from mlcl.errors import UserError
 
 LEVEL = 0.95
 RESAMPLES = 10_000
+BLOCK = 8_000_000  # numbers
 
 
 class Summary(NamedTuple):
@@ -113,15 +114,27 @@ def effect(differences: ArrayLike, seed: int = 0) -> Effect:
 
 
 def _bootstrap(values: np.ndarray, seed: int) -> tuple[float, float]:
-    """The 95% percentile interval of the mean of resampled `values` [episodes] (Efron and Tibshirani 1993, ch. 13).
-
-    Accuracies are counts of queries, so few values are different: how often each is drawn is multinomial, which costs
-    less than drawing episode by episode.
-    """
-    different, counts = np.unique(values.round(9), return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), RESAMPLES)
-    low, high = np.percentile(drawn @ different / len(values), [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2])
+    """The 95% percentile interval of the mean of resampled `values` [episodes] (Efron and Tibshirani 1993, ch. 13)."""
+    blocks = _blocks(_resamples(len(values), seed))
+    means = np.concatenate([block.astype(float) @ values for block in blocks]) / len(values)
+    low, high = np.percentile(means, [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2])
     return float(low), float(high)
+
+
+@lru_cache(maxsize=1)
+def _resamples(n: int, seed: int) -> np.ndarray:
+    """uint8 [RESAMPLES, n]: how often each episode is in each resample. The same for every difference of a table, which
+    costs less than drawing for each."""
+    rng, counts = np.random.default_rng(seed), np.empty((RESAMPLES, n), np.uint8)
+    for block in _blocks(counts):
+        places = rng.integers(n, size=block.shape) + n * np.arange(len(block))[:, None]
+        block[:] = np.bincount(places.ravel(), minlength=block.size).reshape(block.shape)
+    return counts
+
+
+def _blocks(counts: np.ndarray) -> list[np.ndarray]:
+    """Views of some rows each: all at once, in eight bytes a number, may be more than memory holds."""
+    return np.array_split(counts, max(1, counts.size // BLOCK))
 
 
 def holm(p: ArrayLike) -> np.ndarray:
