@@ -32,11 +32,11 @@ class Found(NamedTuple):
     rows: pd.DataFrame
     protocol: dict[str, Any]
     """The values of `PROTOCOL`'s keys."""
-    data: str | None
-    """SHA-256 of the packed data; None where it was not recorded."""
+    data: dict[str, str] | None
+    """SHA-256 of each file of the packed data; None where it was not recorded."""
 
 
-def write(path: Path, run: Run, rows: pd.DataFrame, spec: Evaluation, data: str | None) -> None:
+def write(path: Path, run: Run, rows: pd.DataFrame, spec: Evaluation, data: dict[str, str] | None) -> None:
     """`rows` has `KEYS`, episode and accuracy; the run is put before them."""
     table = pyarrow.Table.from_pandas(
         rows.assign(**dict(zip(COLUMNS[:3], run, strict=True)))[COLUMNS], preserve_index=False

@@ -65,7 +65,7 @@ def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, tuple[Pa
     """Each evaluation's path and accuracies as `_by_episode` gives them: every run of the experiment and no other."""
     wanted = dict.fromkeys(product(experiment.datasets, experiment.recipes, experiment.seeds))
     found: dict[Run, tuple[Path, pd.DataFrame]] = {}
-    data: dict[str, tuple[Path, str]] = {}
+    data: dict[str, tuple[Path, dict[str, str]]] = {}
     for path in sorted(map(Path, paths)):
         run, frame, protocol, made_of = evaluations.read(path)
         if run in found:

@@ -225,7 +225,7 @@ def test_what_does_better_is_the_best_of_what_is_shown_to(tmp_path):
         dataset="random", ci95=0.1, ci95_over_seeds=float("nan"), first_evaluations="x", second_evaluations="y; x"
     )
     (found,) = words.better(frame)
-    assert found.text == "A. random 1-shot: two (+2.00 ± 0.10, of 2 that do); random 5-shot: none is shown to."
+    assert found.text == "A: two on random 1-shot (+2.00 ± 0.10, of 2 that do); none is shown to on random 5-shot."
     assert found.made_by == ("x", "y")
 
 

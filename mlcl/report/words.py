@@ -151,18 +151,20 @@ def p_value(p: float) -> str:
 def better(frame: pd.DataFrame) -> Iterator[Finding]:
     """Block by block of a table of differences, the line that gains most in each column of those that are shown to."""
     for block, rows in frame.groupby("block", sort=False):
-        said, made_by = [], {}
+        said, none, made_by = [], [], {}
         for (dataset, shot), some in rows.groupby(["dataset", "shot"], sort=False):
             better = [row for row in some.to_dict("records") if verdict(row) > 0]
-            best = max(better, key=itemgetter("difference"), default=None)
-            if best:
-                amount = f"{best['difference']:+z.2f} ± {best['ci95']:.2f}"
-                more = f", of {len(better)} that do" if len(better) > 1 else ""
-                said.append(f"{dataset} {shot}-shot: {best['label']} ({amount}{more})")
-                made_by |= dict.fromkeys(f"{best['first_evaluations']}; {best['second_evaluations']}".split("; "))
-            else:
-                said.append(f"{dataset} {shot}-shot: none is shown to")
-        yield Finding(f"{block}. {'; '.join(said)}.", tuple(made_by))
+            if not better:
+                none.append(f"{dataset} {shot}-shot")
+                continue
+            best = max(better, key=itemgetter("difference"))
+            amount = f"{best['difference']:+z.2f} ± {best['ci95']:.2f}"
+            more = f", of {len(better)} that do" if len(better) > 1 else ""
+            said.append(f"{best['label']} on {dataset} {shot}-shot ({amount}{more})")
+            made_by |= dict.fromkeys(f"{best['first_evaluations']}; {best['second_evaluations']}".split("; "))
+        if none:
+            said.append(f"none is shown to on {', '.join(none)}" if said else "none is shown to in any column")
+        yield Finding(f"{block}: {'; '.join(said)}.", tuple(made_by))
 
 
 def _best(study: Study) -> Iterator[Finding]:
