@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlcl.figures.style import drawn, legend_shape, looks, styled
+from mlcl.representations import ENSEMBLE, JOINT
 
-ENSEMBLES = {"mean_probability": "mean\nprob.", "concatenate": "concat"}
+ENSEMBLES = {ENSEMBLE: "mean\nprob.", JOINT: "concat"}
 
 
 def levels(results: pd.DataFrame) -> dict[str, bytes]:
