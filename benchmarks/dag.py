@@ -39,18 +39,22 @@ TABLES = ((2, 5), (20, 5), (20, 50), (200, 5), (20, 500))
 STAND_IN = """#!/bin/sh
 stage=$1 dataset=$2
 [ "$1 $2" = "data show" ] && stage=show
-while [ $# -gt 1 ]; do shift; [ "$1" = --out ] && out=$2; done
+while [ $# -gt 1 ]; do
+    shift
+    case $1 in --out) out=$2 ;; --records) records=$2 ;; esac
+done
 case $stage in
 data)
     size='{"classes": 20, "smallest_class": 100}'
     mkdir -p "$out"
     for file in images.npy labels.npy classes.csv; do : > "$out/$file"; done
     printf '{"dataset": %s, "splits": {"val": %s, "test": %s}}' "$dataset" "$size" "$size" > "$out/manifest.json" ;;
-train) sleep ${TRAIN:-0}; : > "$out/model.safetensors"; : > "$out/metrics.csv" ;;
+train) sleep ${TRAIN:-0}; : > "$out/model.safetensors"; : > "$records/metrics.csv"; : > "$records/run.json" ;;
 features) sleep ${FEATURES:-0}; : > "$out/train.npy"; : > "$out/val.npy"; : > "$out/test.npy" ;;
 evaluate) sleep ${EVALUATE:-0}; : > "$out" ;;
+report) : > "$out" ;;
 tables)
-    for table in comparison ablation differences factorial; do
+    for table in comparison ablation differences factorial classifiers; do
         for form in md csv tex; do : > "$out/tables/$table.$form"; done
     done
     for figure in levels gain shots episodes; do
@@ -118,7 +122,7 @@ class Checkout:
     """A copy of what the workflow is made of, with the stand-in, and a sweep of so many runs."""
 
     def __init__(self, folder: Path, runs: int):
-        self.folder, self.jobs = folder, 3 * runs + 5
+        self.folder, self.jobs = folder, 3 * runs + 6
         for name in ("workflow", "profiles", "mlcl"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "Snakefile", folder)
@@ -173,7 +177,7 @@ def measure() -> tuple[list[dict[str, object]], list[dict[str, object]]]:
             dry["nothing to do"].append(checkout.snakemake("-n"))
     rows = [
         {
-            "snakemake -n": what, "runs": runs, "jobs": 3 * runs + 5, "seconds": f"{cost.seconds:.1f}",
+            "snakemake -n": what, "runs": runs, "jobs": 3 * runs + 6, "seconds": f"{cost.seconds:.1f}",
             "CPU seconds": f"{cost.cpu:.1f}", "growth": grown, "peak MB": f"{cost.mb:.0f}",
         }
         for what, costs in dry.items()
