@@ -252,6 +252,10 @@ def test_experiments_at_once_pack_their_data_once(tmp_path):
 def test_numbers_of_ones_own_reach_the_comparison_and_a_change_of_them_costs_the_tables(checkout):
     own = checkout.folder / "own.csv"
     checkout.configure({**CONFIG, "published": ["own.csv"]})
+    own.write_text("method,dataset,shot,accuracy\nMine,plain,1,8125\n")
+    done = checkout.snakemake("--dry-run")
+    assert done.returncode != 0
+    assert "own.csv, line 2: accuracy: Input should be less than or equal to 100" in done.stdout + done.stderr
     for accuracy in (81.25, 81.5):
         own.write_text(f"method,dataset,shot,accuracy\nMine,plain,1,{accuracy}\n")
         assert checkout.jobs("tables") == {"make_tables": 1, "tables": 1}

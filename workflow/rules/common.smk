@@ -80,6 +80,16 @@ if workflow.is_main_process and "gpu" in workflow.global_resources:
         )
 
 
+# At once, not after hours of training; here alone, since it imports all of the tables.
+if workflow.is_main_process and experiment.published:
+    from mlcl.tables import published
+
+    try:
+        published.read(experiment, Path(workflow.basedir))
+    except UserError as error:
+        raise WorkflowError(f"config: published: {error}") from None
+
+
 def check_packed(name, spec):
     """Stop before any output is deleted where the data that is there does not fit the config."""
     path = Path(workflow.basedir, "data", "packed", name, "manifest.json")
