@@ -158,6 +158,10 @@ def changed(path, value):
                 "draw_training": 1, "write_report": 1,
             },
         ),
+        (
+            ("sweeps",), {"t": {"of": ["multi_level"], "key": "objective.temperature", "values": [0.1, 0.2]}},
+            {"train_encoder": 1, "extract_features": 1, "evaluate_episodes": 1, "make_tables": 1, "write_report": 1},
+        ),
         (("device",), "auto", {}),
         (("gpus",), 2, {}),
     ],
