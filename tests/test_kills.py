@@ -3,6 +3,7 @@
 Slow: python -m pytest -m kills; -m slurm for one kill on Slurm. It is a real one, of one node: tests/slurm.sh start
 """
 
+import copy
 import os
 import random
 import re
@@ -20,7 +21,7 @@ CONFIG = {
     "name": "glyphs",
     "datasets": {"glyphs": {"source": "glyphs", "size": 16}},
     "encoder": {"width": 8},
-    "training": {"epochs": 200, "batch_size": 128, "validation": {"every": 200, "episodes": 5}},
+    "training": {"epochs": 200, "batch_size": 128, "validation": {"every": 100, "episodes": 5}},
     "methods": {
         "single_level": {"objective": {"contrast": "supcon", "levels": {4: 1}}},
         "multi_level": {"objective": {"contrast": "supcon", "levels": {1: 1, 4: 1}}},
@@ -113,16 +114,15 @@ def stop(workflow, how):
     raise AssertionError(f"{how.name} did not stop it")
 
 
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory):
+def undisturbed(folder, config):
     """The models and tables of a run that nobody disturbs."""
-    undisturbed = Repository.start(tmp_path_factory.mktemp("undisturbed") / "repository", {"config.yaml": CONFIG})
-    undisturbed.run("snakemake")
-    return undisturbed.contents(*MADE)
+    repository = Repository.start(folder, {"config.yaml": config})
+    repository.run("snakemake")
+    return repository.contents(*MADE)
 
 
 @pytest.mark.kills
-def test_on_this_machine(tmp_path, expected):
+def test_on_this_machine(tmp_path):
     repository = Repository.start(tmp_path / "repository", {"config.yaml": CONFIG})
     trainings = [Training(repository, method) for method in CONFIG["methods"]]
     workflow = start(repository)
@@ -140,9 +140,9 @@ def test_on_this_machine(tmp_path, expected):
             repository.run("snakemake", "--unlock")
             workflow = start(repository)
     under_way(trainings, workflow)
-    output = workflow.communicate(timeout=300)[0]
+    output = workflow.communicate(timeout=1200)[0]
     assert workflow.returncode == 0, output
-    assert repository.contents(*MADE) == expected
+    assert repository.contents(*MADE) == undisturbed(tmp_path / "undisturbed", CONFIG)
     assert repository.jobs("snakemake") == {}
 
 
@@ -151,8 +151,11 @@ def test_on_this_machine(tmp_path, expected):
     shutil.which("sinfo") is None or subprocess.run(["sinfo"], capture_output=True).returncode != 0,
     reason="no Slurm answers here; tests/slurm.sh start starts one where slurm-wlm and munge are installed",
 )
-def test_on_slurm(tmp_path, expected, kills):
-    repository = Repository.start(tmp_path / "repository", {"config.yaml": CONFIG})
+def test_on_slurm(tmp_path, kills):
+    config = copy.deepcopy(CONFIG)
+    if kills == 1:
+        config["training"]["epochs"] = 100
+    repository = Repository.start(tmp_path / "repository", {"config.yaml": config})
     trainings = [Training(repository, method) for method in CONFIG["methods"]]
     workflow = start(
         repository, "--workflow-profile", "profiles/slurm", "--config", "device=cpu", "--latency-wait", "5",
@@ -174,9 +177,9 @@ def test_on_slurm(tmp_path, expected, kills):
                 victim.kill(signal.SIGKILL)
             under_way([victim], workflow)
     under_way(trainings, workflow)
-    output = workflow.communicate(timeout=300)[0]
+    output = workflow.communicate(timeout=1200)[0]
     assert workflow.returncode == 0, output
-    assert repository.contents(*MADE) == expected
+    assert repository.contents(*MADE) == undisturbed(tmp_path / "undisturbed", config)
     assert repository.jobs("snakemake") == {}
 
 
