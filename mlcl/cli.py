@@ -148,7 +148,7 @@ def report(given: argparse.Namespace) -> None:
     from mlcl.report import write
 
     experiment = config.part(config.Experiment, given.experiment)
-    write(experiment, given.evaluations, given.records, given.figures, given.out, given.root)
+    write(experiment, given.evaluations, given.records, given.figures, given.out, given.models, given.root)
 
 
 def draw_training(given: argparse.Namespace) -> None:
@@ -288,7 +288,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="where relative paths start")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    command = stage(report, "Write the report: tables, figures, what the numbers say, what was run, in one HTML file.")
+    command = stage(report, "Write the report, which holds everything in one HTML file, and the card of the encoders.")
     experiment(command)
     command.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")
     command.add_argument(
@@ -297,6 +297,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--figures", type=Path, required=True, metavar="DIR", help="the experiment's figures")
     command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="where relative paths start")
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="an HTML file")
+    command.add_argument(
+        "--models", type=Path, required=True, metavar="FILE", help="the encoders' card, a Markdown file"
+    )
 
     command = stage(draw_training, "Draw the losses and the validation accuracy by epoch.")
     experiment(command)

@@ -1,6 +1,7 @@
 """The report: what it holds and links, its words rule by rule, and how it looks and works in a real browser."""
 
 import io
+import itertools
 import json
 import re
 import shutil
@@ -11,7 +12,8 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from test_tables import CONFIG, MINI, evaluate
+from scipy import stats
+from test_tables import CLASSIFIERS, CONFIG, MINI, evaluate
 
 from mlcl import paths, record, tables
 from mlcl.config import Experiment
@@ -43,7 +45,7 @@ def prepare(folder, config=CONFIG):
     facts["splits"] = {split: {"classes": 5, "images": 1000} for split in ("train", "val", "test")}
     for name in experiment.datasets:
         (folder / "figures" / name / "data.json").write_text(json.dumps(facts))
-    return experiment, evaluations, records, folder / "figures", folder / "report.html"
+    return experiment, evaluations, records, folder / "figures", folder / "report.html", folder / "models" / "README.md"
 
 
 class Page(HTMLParser):
@@ -126,22 +128,40 @@ def test_it_says_what_was_run(written):
 
 
 def test_a_missing_record_or_figure_is_named(tmp_path):
-    experiment, evaluations, records, figures, out = prepare(tmp_path)
+    experiment, evaluations, records, figures, *out = prepare(tmp_path)
     with pytest.raises(UserError, match="no record of script/multi_level/1 among those given; run mlcl train first"):
-        write(experiment, evaluations, records[:-1], figures, out)
+        write(experiment, evaluations, records[:-1], figures, *out)
     (figures / "training.png").unlink()
     with pytest.raises(UserError, match=r"training.png: is missing; run snakemake figures"):
-        write(experiment, evaluations, records, figures, out)
+        write(experiment, evaluations, records, figures, *out)
     (figures / "random" / "data.json").write_text("{")
     shutil.copy(figures / "levels.png", figures / "training.png")
     with pytest.raises(UserError, match=r"random/data.json: cannot be read .*; make it with mlcl data show"):
-        write(experiment, evaluations, records, figures, out)
-    assert not out.exists()
+        write(experiment, evaluations, records, figures, *out)
+    assert not any(path.exists() for path in out)
 
 
 def test_every_figure_has_a_caption(written):
     text = (written / "report.html").read_text()
     assert text.count("<figcaption>") == len(OF_ALL) + 2 * (len(OF_A_DATA_SET) + 2)
+
+
+def test_the_card_of_the_models_has_each_ones_accuracies(written):
+    text = (written / "models" / "README.md").read_text()
+    rows = dict(re.findall(r"^\| ((?:random|script)/\S+) \| (.*) \|$", text, re.MULTILINE))
+    assert len(rows) == 12
+    for run, numbers in rows.items():
+        frame = pd.read_parquet(written / "evaluations" / f"{run}.parquet")
+        frame = frame[frame["classifier"] == CLASSIFIERS[0]].set_index(["shot", "representation"])["accuracy"]
+        cells = itertools.product((1, 5), ("level4", "mean_probability"))
+        for number, cell in zip(numbers.split(" | "), cells, strict=True):
+            found = 100 * frame.loc[[cell]]
+            assert number == f"{found.mean():.2f} ± {stats.sem(found) * stats.t.ppf(0.975, len(found) - 1):.2f}"
+    for said in (
+        "12 encoders", 'load("random/cross_entropy/3/model.safetensors")', "supcon at levels 1, 4 | 20 | 64 |",
+        "| cross-entropy |", "- Licence: MIT", "A & B", "5 base classes, 1,000 images", "0 s in all, 2021-07-16, 24.0 Wh",
+    ):  # fmt: skip
+        assert said in text
 
 
 def difference(mean, ci95=0.5, p=0.0001, over_seeds=np.nan, **names):

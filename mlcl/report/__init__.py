@@ -1,8 +1,8 @@
-"""The report of an experiment: one HTML file that needs nothing else, not even a network.
+"""The report of an experiment, one HTML file that needs nothing else, not even a network; and the card of its models.
 
-It shows what the tables and figures hold, says in words what the numbers say, and links every number to the records of
-the trainings that made it. It is the one output that tells of time and hardware, and so the one whose bytes differ
-from run to run.
+The report shows what the tables and figures hold, says in words what the numbers say, and links every number to the
+records of the trainings that made it. The card, in Markdown, is for those who get the encoders without the rest. They
+are the outputs that tell of time and hardware, and so those whose bytes differ from run to run.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from typing import Any, NamedTuple
 import jinja2
 import yaml
 
-from mlcl import record
+from mlcl import config, record
 from mlcl.config import Experiment
 from mlcl.errors import UserError
 from mlcl.files import replacing
 from mlcl.paths import tables
 from mlcl.report import words
+from mlcl.statistics import interval
 from mlcl.tables import FIGURES, TABLES
-from mlcl.tables.study import Study, read, titles
+from mlcl.tables.layout import shown
+from mlcl.tables.study import ROLES, Study, encoder, read, sides, titles
 
 HERE = Path(__file__).parent
 OF_ALL = (*FIGURES, "training")
@@ -67,18 +69,20 @@ def write(
     records: Sequence[Path],
     figures: Path,
     out: Path,
+    models: Path,
     root: Path = Path(),
 ) -> None:
-    """Write the HTML file `out` of evaluations, run.json files and the folder of figures.
+    """Write the report `out` and the card `models` of evaluations, run.json files and the folder of figures.
 
     Raises `UserError` where one of them is missing or wrong.
     """
     study = read(experiment, evaluations, out.parent, root)
     built = {name: TABLES[name](study) for name in tables(experiment)}
     runs = _runs(study, records)
+    cards, common = [_card(figures / name) for name in experiment.datasets], _common(list(runs.values()))
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(HERE), autoescape=lambda name: name.endswith((".html", ".css", ".js")),
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {"duration": duration, "anchors": lambda paths: [runs[path].anchor for path in paths]}
     page = environment.get_template("template.html").render(
@@ -87,14 +91,49 @@ def write(
         tables={name: laid_out for name, (_, laid_out) in built.items()},
         captions={name: _caption(name) for name in built},
         figures=[_figure(figures, name) for name in OF_ALL],
-        cards=[_card(figures / name) for name in experiment.datasets],
+        cards=cards,
         runs=list(runs.values()),
-        common=_common(list(runs.values())),
+        common=common,
         config=yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100),
         commit=record.commit(),
     )
-    with replacing(out) as (temporary,):
-        temporary.write_text(page)
+    card = environment.get_template("card.md").render(
+        experiment=experiment,
+        evaluation=experiment.evaluation,
+        cards=cards,
+        runs=list(runs.values()),
+        common=common,
+        ROLES=ROLES,
+        accuracy=lambda run, shot, role: _accuracy(study, run, shot, role),
+        encoder=encoder,
+        loss=_loss,
+        path=lambda run: f"{run.dataset}/{run.method}/{run.seed}",
+    )
+    with replacing(out, models) as (page_file, card_file):
+        page_file.write_text(page)
+        card_file.write_text(card)
+
+
+def _accuracy(study: Study, run: Run, shot: int, role: str) -> str:
+    """Of one encoder."""
+    seed = study.experiment.seeds.index(run.seed)
+    found = study.accuracies(run.dataset, shot, sides(study.experiment)[run.method, role])[seed]
+    return shown(*interval(found))
+
+
+def _loss(spec: config.Objective) -> str:
+    """As cross-entropy + supcon at levels 3 (weight 0.5), 4."""
+    parts = []
+    if spec.cross_entropy:
+        parts.append("cross-entropy" + _weight(spec.cross_entropy))
+    if spec.levels:
+        levels = [f"{level}{_weight(weight)}" for level, weight in sorted(spec.levels.items())]
+        parts.append(f"{spec.contrast} at level{'s' if levels[1:] else ''} {', '.join(levels)}")
+    return " + ".join(parts)
+
+
+def _weight(weight: float) -> str:
+    return "" if weight == 1 else f" (weight {weight:g})"
 
 
 def _runs(study: Study, records: Sequence[Path]) -> dict[str, Run]:

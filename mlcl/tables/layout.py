@@ -82,7 +82,7 @@ def lay_out(
     frame's order. `sign` "+" marks positive numbers.
     """
     frame = frame.assign(
-        text=[_text(mean, ci95, sign) for mean, ci95 in zip(frame[value], frame["ci95"], strict=True)],
+        text=[shown(mean, ci95, sign) for mean, ci95 in zip(frame[value], frame["ci95"], strict=True)],
         mark=np.where(frame["bold"], "bold", np.where(frame.get("underlined", False), "underlined", "")),
         made_by=_made_by(frame.filter(regex="evaluations$")),
     )
@@ -96,7 +96,7 @@ def lay_out(
     return Table(title, list(labels.values()), list(columns), blocks, list(notes))
 
 
-def _text(mean: float, ci95: float, sign: str) -> str:
+def shown(mean: float, ci95: float, sign: str = "") -> str:
     """The only place where numbers are rounded: two decimals, and no negative zero."""
     if np.isnan(mean):
         return ABSENT

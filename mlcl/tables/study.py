@@ -18,6 +18,8 @@ from mlcl.representations import ENSEMBLE, level
 from mlcl.results import Cell, Results
 from mlcl.tables import published
 
+ROLES = ("last level", "ensemble")
+
 
 class Side(NamedTuple):
     """What is compared on the same episodes."""
@@ -103,8 +105,8 @@ def encoder(method: Method) -> str:
 
 
 def roles(method: Method) -> dict[str, str]:
-    """The two representations of a method that are set side by side."""
-    return {"last level": level(method.encoder.levels[-1]), "ensemble": ENSEMBLE}
+    """The representations of a method that are set side by side, by their roles."""
+    return dict(zip(ROLES, (level(method.encoder.levels[-1]), ENSEMBLE), strict=True))
 
 
 def sides(experiment: Experiment) -> dict[tuple[str, str], Side]:

@@ -1,6 +1,7 @@
 rule report:
     input:
         "report.html",
+        "models/README.md",
 
 
 rule write_report:
@@ -16,10 +17,11 @@ rule write_report:
         page=[
             Path("../..", file.relative_to(workflow.basedir))
             for file in sorted(Path(workflow.basedir, "mlcl", "report").rglob("*.*"))
-            if file.suffix in (".html", ".css", ".js", ".rst")
+            if file.suffix in (".html", ".css", ".js", ".rst", ".md")
         ],
     output:
-        "report.html",
+        page="report.html",
+        models="models/README.md",
     log:
         "logs/report.log",
     benchmark:
@@ -34,4 +36,4 @@ rule write_report:
         code=fingerprint("report"),
     shell:
         "mlcl report --experiment <(printf %s {params.experiment:q}) --evaluations {input.evaluations}"
-        " --records {input.records} --figures figures --root ../.. --out {output} 2>&1 | tee {log}"
+        " --records {input.records} --figures figures --root ../.. --out {output.page} --models {output.models} 2>&1 | tee {log}"
