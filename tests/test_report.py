@@ -159,7 +159,7 @@ def test_the_card_of_the_models_has_each_ones_accuracies(written):
             assert number == f"{found.mean():.2f} ± {stats.sem(found) * stats.t.ppf(0.975, len(found) - 1):.2f}"
     for said in (
         "12 encoders", 'load("random/cross_entropy/3/model.safetensors")', "supcon at levels 1, 4 | 20 | 64 |",
-        "| cross-entropy |", "- Licence: MIT", "A & B", "5 base classes, 1,000 images", "0 s in all, 2021-07-16, 24.0 Wh",
+        "| cross-entropy |", "- Licence: MIT", "5 base classes, 1,000 images", "0 s in all, 2021-07-16, 24.0 Wh",
     ):  # fmt: skip
         assert said in text
 
