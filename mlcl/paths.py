@@ -51,3 +51,8 @@ def tables(experiment: Experiment) -> list[str]:
         "sweeps": any(variant.recipe != variant.method for variant in experiment.variants),
     }
     return ["comparison", "factorial", "differences", "ablation", *(name for name, there in asked.items() if there)]
+
+
+def drawn(experiment: Experiment) -> list[str]:
+    """The methods whose novel classes are drawn side by side, by the first seed: a page has room for no more."""
+    return list(experiment.methods)[:4]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
 from mlcl.config import Experiment
-from mlcl.paths import Results
+from mlcl.paths import Results, drawn
 from mlcl.progress import LOG_SECONDS
 
 
@@ -27,15 +27,41 @@ def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
     results = Results(root, experiment.name)
     for dataset in experiment.datasets:
         yield Step(f"data {dataset}", results.manifest(dataset), results.log(f"data/{dataset}"), ())
-    evaluations = []
-    for dataset, method, seed in product(experiment.datasets, experiment.recipes, experiment.seeds):
-        run = f"{dataset}/{method}/{seed}"
-        features = results.features(run, experiment.evaluation.split)
-        evaluations.append(results.evaluation(run))
-        yield Step(f"train {run}", results.model(run), results.log(f"train/{run}"), (results.manifest(dataset),))
+    for run in runs(experiment, experiment.recipes):
+        manifest, features = results.manifest(run.split("/")[0]), results.features(run, experiment.evaluation.split)
+        inputs = (features,)
+        yield Step(f"train {run}", results.model(run), results.log(f"train/{run}"), (manifest,))
         yield Step(f"features {run}", features, results.log(f"features/{run}"), (results.model(run),))
-        yield Step(f"evaluate {run}", evaluations[-1], results.log(f"evaluate/{run}"), (features,))
-    yield Step("tables", results.folder / "tables" / "comparison.md", results.log("tables"), tuple(evaluations))
+        if experiment.evaluation.support_copies:
+            inputs = (features, results.features(run, "copies"))
+            yield Step(f"copies {run}", inputs[1], results.log(f"copies/{run}"), (results.model(run),))
+        yield Step(f"evaluate {run}", results.evaluation(run), results.log(f"evaluate/{run}"), inputs)
+    evaluations = tuple(map(results.evaluation, runs(experiment, experiment.recipes)))
+    drawn = list(figures(experiment, results))
+    yield Step("tables", results.folder / "tables" / "comparison.md", results.log("tables"), evaluations)
+    yield from drawn
+    made = (results.folder / "tables" / "comparison.md", *(step.output for step in drawn))
+    yield Step("report", results.folder / "report.html", results.log("report"), made)
+
+
+def figures(experiment: Experiment, results: Results) -> Iterator[Step]:
+    """The jobs that draw the methods: not what sweeps vary around them."""
+    folder, log = results.folder / "figures", results.log("figures/training")
+    models = tuple(map(results.model, runs(experiment, experiment.methods)))
+    yield Step("draw training", folder / "training.png", log, models)
+    for dataset in experiment.datasets:
+        shown = [f"{dataset}/{method}/{experiment.seeds[0]}" for method in drawn(experiment)]
+        features = tuple(results.features(run, experiment.evaluation.split) for run in shown)
+        log = results.log(f"figures/{dataset}")
+        yield Step(f"draw features {dataset}", folder / dataset / "embedding.png", log, features)
+        log = results.log(f"figures/{dataset}-data")
+        yield Step(f"draw data {dataset}", folder / dataset / "sheet.png", log, (results.manifest(dataset),))
+
+
+def runs(experiment: Experiment, methods: Iterable[str]) -> Iterator[str]:
+    """DATASET/METHOD/SEED of these methods."""
+    for run in product(experiment.datasets, methods, experiment.seeds):
+        yield "/".join(map(str, run))
 
 
 def status(experiment: Experiment, root: Path) -> str:

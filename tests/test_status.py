@@ -30,7 +30,8 @@ def test_before_anything_ran(tmp_path):
     assert jobs["data d"] == "ready to run"
     assert jobs["train d/one/0"] == "waits for data d"
     assert jobs["tables"] == "waits for evaluate d/one/0 and 1 more"
-    assert last == "0 of 8 done"
+    assert jobs["report"] == "waits for tables and 3 more"
+    assert last == "0 of 12 done"
 
 
 def test_done_running_stopped_and_waiting(tmp_path):
@@ -46,7 +47,7 @@ def test_done_running_stopped_and_waiting(tmp_path):
     assert jobs["features d/one/0"] == "ready to run"
     assert jobs["train d/two/0"] == "running  d/two/0 50% 330 images/s, 01:10 left"
     assert jobs["evaluate d/two/0"] == "waits for features d/two/0"
-    assert last == "2 of 8 done"
+    assert last == "2 of 12 done"
     long_ago = time.time() - 1000
     os.utime(results / "logs/train/d/two/0.log", (long_ago, long_ago))
     assert lines(tmp_path)[0]["train d/two/0"].startswith("stopped  d/two/0 50%")

@@ -13,7 +13,7 @@ from mlcl.episodes import check as check_episodes
 from mlcl.errors import UserError
 from mlcl.fingerprint import fingerprint
 from mlcl.hardware import has_gpu
-from mlcl.paths import tables as tables_of
+from mlcl.paths import drawn, tables as tables_of
 
 try:
     experiment = Experiment.parse(config, "config")

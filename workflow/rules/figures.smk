@@ -1,6 +1,4 @@
-# Of many methods these are drawn side by side, and the first seed of each: a page has room for no more.
 METHODS = RUNS | {"method": list(experiment.methods)}
-SHOWN = METHODS["method"][:4]
 
 
 rule figures:
@@ -47,7 +45,7 @@ rule draw_features:
         manifest="packed/{dataset}.json",
         features=expand(
             "features/{{dataset}}/{method}/{seed}/test.npy",
-            method=SHOWN,
+            method=drawn(experiment),
             seed=RUNS["seed"][0],
         ),
     output:
