@@ -41,7 +41,7 @@ stage=$1 dataset=$2
 [ "$1 $2" = "data show" ] && stage=show
 while [ $# -gt 1 ]; do
     shift
-    case $1 in --out) out=$2 ;; --records) records=$2 ;; --models) models=$2 ;; esac
+    case $1 in --out) out=$2 ;; --records) records=$2 ;; --card) card=$2 ;; esac
 done
 case $stage in
 data)
@@ -52,7 +52,7 @@ data)
 train) sleep ${TRAIN:-0}; : > "$out/model.safetensors"; : > "$records/metrics.csv"; : > "$records/run.json" ;;
 features) sleep ${FEATURES:-0}; : > "$out/train.npy"; : > "$out/val.npy"; : > "$out/test.npy" ;;
 evaluate) sleep ${EVALUATE:-0}; : > "$out" ;;
-report) : > "$out"; : > "$models" ;;
+report) : > "$out"; : > "$card" ;;
 tables)
     for table in comparison ablation differences factorial classifiers; do
         for form in md csv tex; do : > "$out/tables/$table.$form"; done

@@ -148,7 +148,7 @@ def report(given: argparse.Namespace) -> None:
     from mlcl.report import write
 
     experiment = config.part(config.Experiment, given.experiment)
-    write(experiment, given.evaluations, given.records, given.figures, given.out, given.models, given.root)
+    write(experiment, given.evaluations, given.records, given.figures, given.out, given.card, given.root)
 
 
 def draw_training(given: argparse.Namespace) -> None:
@@ -297,9 +297,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--figures", type=Path, required=True, metavar="DIR", help="the experiment's figures")
     command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="where relative paths start")
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="an HTML file")
-    command.add_argument(
-        "--models", type=Path, required=True, metavar="FILE", help="the encoders' card, a Markdown file"
-    )
+    command.add_argument("--card", type=Path, required=True, metavar="FILE", help="of the encoders, a Markdown file")
 
     command = stage(draw_training, "Draw the losses and the validation accuracy by epoch.")
     experiment(command)

@@ -45,7 +45,7 @@ def prepare(folder, config=CONFIG):
     facts["splits"] = {split: {"classes": 5, "images": 1000} for split in ("train", "val", "test")}
     for name in experiment.datasets:
         (folder / "figures" / name / "data.json").write_text(json.dumps(facts))
-    return experiment, evaluations, records, folder / "figures", folder / "report.html", folder / "models" / "README.md"
+    return experiment, evaluations, records, folder / "figures", folder / "report.html", folder / "model-card.md"
 
 
 class Page(HTMLParser):
@@ -147,7 +147,7 @@ def test_every_figure_has_a_caption(written):
 
 
 def test_the_card_of_the_models_has_each_ones_accuracies(written):
-    text = (written / "models" / "README.md").read_text()
+    text = (written / "model-card.md").read_text()
     rows = dict(re.findall(r"^\| ((?:random|script)/\S+) \| (.*) \|$", text, re.MULTILINE))
     assert len(rows) == 12
     for run, numbers in rows.items():
@@ -158,7 +158,7 @@ def test_the_card_of_the_models_has_each_ones_accuracies(written):
             found = 100 * frame.loc[[cell]]
             assert number == f"{found.mean():.2f} ± {stats.sem(found) * stats.t.ppf(0.975, len(found) - 1):.2f}"
     for said in (
-        "12 encoders", 'load("random/cross_entropy/3/model.safetensors")', "supcon at levels 1, 4 | 20 | 64 |",
+        "12 encoders", 'load("models/random/cross_entropy/3/model.safetensors")', "supcon at levels 1, 4 | 20 | 64 |",
         "| cross-entropy |", "- Licence: MIT", "5 base classes, 1,000 images", "0 s in all, 2021-07-16, 24.0 Wh",
     ):  # fmt: skip
         assert said in text

@@ -69,10 +69,10 @@ def write(
     records: Sequence[Path],
     figures: Path,
     out: Path,
-    models: Path,
+    card: Path,
     root: Path = Path(),
 ) -> None:
-    """Write the report `out` and the card `models` of evaluations, run.json files and the folder of figures.
+    """Write the report `out` and the `card` of the encoders, of evaluations, run.json files and the folder of figures.
 
     Raises `UserError` where one of them is missing or wrong.
     """
@@ -97,7 +97,7 @@ def write(
         config=yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100),
         commit=record.commit(),
     )
-    card = environment.get_template("card.md").render(
+    text = environment.get_template("card.md").render(
         experiment=experiment,
         evaluation=experiment.evaluation,
         cards=cards,
@@ -109,9 +109,9 @@ def write(
         loss=_loss,
         path=lambda run: f"{run.dataset}/{run.method}/{run.seed}",
     )
-    with replacing(out, models) as (page_file, card_file):
+    with replacing(out, card) as (page_file, card_file):
         page_file.write_text(page)
-        card_file.write_text(card)
+        card_file.write_text(text)
 
 
 def _accuracy(study: Study, run: Run, shot: int, role: str) -> str:

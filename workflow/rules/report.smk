@@ -1,7 +1,7 @@
 rule report:
     input:
         "report.html",
-        "models/README.md",
+        "model-card.md",
 
 
 rule write_report:
@@ -21,7 +21,7 @@ rule write_report:
         ],
     output:
         page="report.html",
-        models="models/README.md",
+        card="model-card.md",
     log:
         "logs/report.log",
     benchmark:
@@ -36,4 +36,4 @@ rule write_report:
         code=fingerprint("report"),
     shell:
         "mlcl report --experiment <(printf %s {params.experiment:q}) --evaluations {input.evaluations}"
-        " --records {input.records} --figures figures --root ../.. --out {output.page} --models {output.models} 2>&1 | tee {log}"
+        " --records {input.records} --figures figures --root ../.. --out {output.page} --card {output.card} 2>&1 | tee {log}"
