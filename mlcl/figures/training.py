@@ -64,7 +64,7 @@ def curves(means: pd.DataFrame) -> dict[str, bytes]:
     levels = sorted(name for name in means if name.startswith("level"))
     lines = dict(zip(levels[::-1], DASHES[::-1], strict=False)) | {"cross_entropy": CROSS_ENTROPY}
     with styled():
-        width = 0.8 + 3.2 * len(datasets)
+        width = 0.8 + 3.2 * len(datasets) + 1.4  # the last is the keys'
         fitting, above = legend_shape(titles, width)
         figure = Figure(figsize=(width, 5.2 + above), dpi=150, layout="constrained")
         panels = figure.subplots(2, len(datasets), sharex="col", squeeze=False)
@@ -78,8 +78,8 @@ def curves(means: pd.DataFrame) -> dict[str, bytes]:
         panels[0, 0].set_ylabel("loss on the base classes")
         panels[1, 0].set_ylabel("validation accuracy (%)")
         present = {name: dash for name, dash in lines.items() if name in means}
-        _key(panels[0, -1], {_words(name): dash for name, dash in reversed(present.items())}, "upper right")
-        _key(panels[1, -1], {_words(name): dash for name, dash in VALIDATION.items()}, "lower right")
+        _key(panels[0, -1], {_words(name): dash for name, dash in reversed(present.items())})
+        _key(panels[1, -1], {_words(name): dash for name, dash in VALIDATION.items()})
         handles = [Line2D([], [], label=title, markersize=4.5, **look) for title, look in looks(titles).items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=fitting, frameon=False)
         return drawn(figure)
@@ -96,10 +96,12 @@ def _plot(axes: Axes, own: pd.DataFrame, lines: Mapping[str, object], look: Mapp
             axes.plot(known["epoch"], scale * known[name], **style)
 
 
-def _key(axes: Axes, dashes: Mapping[str, object], place: str) -> None:
-    """What the dashes mean, whatever the colour."""
+def _key(axes: Axes, dashes: Mapping[str, object]) -> None:
+    """What the dashes mean, whatever the colour: beside the axes, where it hides no curve."""
     handles = [Line2D([], [], color="0.3", linewidth=1.2, linestyle=dash, label=name) for name, dash in dashes.items()]
-    axes.legend(handles=handles, loc=place, fontsize="small", handlelength=3)
+    axes.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", handlelength=3, frameon=False
+    )
 
 
 def _words(name: str) -> str:
