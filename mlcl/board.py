@@ -56,7 +56,7 @@ def _accuracies(experiment: Experiment, results: Results, dataset: str, method: 
     return {
         f"{shot}-shot/{role}": float(results.accuracies[Cell(dataset, method, shot, *first, key)][place].mean())
         for shot in experiment.evaluation.shots
-        for role, key in roles(experiment.recipes[method]).items()
+        for role, key in roles(experiment, method).items()
     }
 
 

@@ -132,7 +132,7 @@ def evaluate(given: argparse.Namespace) -> None:
     spec = config.part(config.Evaluation, given.evaluation)
     evaluate(
         given.data, given.features, spec, _run(given.run_name), hardware.devices(given.device)[0], given.out,
-        given.copies, given.base, given.threads,
+        given.copies, given.base, given.validation, given.choices, given.threads,
     )  # fmt: skip
 
 
@@ -275,6 +275,12 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument(
         "--base", type=Path, metavar="FILE", help="features of the train split, where processing centres"
+    )
+    command.add_argument(
+        "--validation", type=Path, metavar="FILE", help="features of the val split, where choose asks for it"
+    )
+    command.add_argument(
+        "--choices", type=Path, metavar="FILE", help="a parquet file for the accuracies that levels are chosen by"
     )
     command.add_argument("--evaluation", required=True, metavar="SPEC", help=SPEC.format("evaluation"))
     command.add_argument("--run", dest="run_name", required=True, metavar="DATASET/METHOD/SEED")

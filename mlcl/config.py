@@ -272,8 +272,22 @@ class Evaluation(Part):
     classes' images taken off. All end in unit length. The tables show the first, as with classifiers."""
     subsets: bool = False
     """Whether every subset of the levels is an ensemble of its own, besides all of them: for the table of subsets."""
+    choose: bool = False
+    """Whether each run is solved by levels of its own choice too: the ensemble of levels that does best on as many
+    episodes of the validation classes, for every shot, processing and classifier."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the episodes: with it, the split and the shape, every method meets the same ones."""
+
+    @model_validator(mode="after")
+    def _nothing_is_chosen_on_what_is_reported(self):
+        if self.choose and self.split == "val":
+            raise ValueError("choose is for split: test, since it chooses on the validation classes")
+        return self
+
+    @property
+    def choice(self) -> Evaluation:
+        """The evaluation by which `choose` chooses: every ensemble of levels, on the validation classes."""
+        return self.model_copy(update={"split": "val", "support_copies": 0, "subsets": True, "choose": False})
 
     @property
     def centred(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from mlcl import config, evaluations, features, solve
+from mlcl import choice, config, evaluations, features, representations, solve
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
 from mlcl.errors import UserError
@@ -24,16 +24,48 @@ def evaluate(
     out: Path,
     copies_file: Path | None = None,
     base_file: Path | None = None,
+    validation_file: Path | None = None,
+    choices_out: Path | None = None,
     threads: int = 1,
 ) -> None:
     """Write the file of `evaluations.write`: a row for each shot, processing, classifier, representation and episode.
 
     `run` (data set, method, seed) names the rows; `base_file` has the features of the base classes' images, for the
-    processings that centre. The number of `threads` does not change the result. Raises `UserError` where features are
-    missing or the split is too small for the episodes.
+    processings that centre. Where `spec.choose` asks for it, `validation_file` has the features of the validation
+    classes' images, and `choices_out` gets such a file of their episodes, by which levels are chosen. The number of
+    `threads` does not change the result. Raises `UserError` where features are missing or a split is too small for the
+    episodes.
     """
-    packed = Packed(data)
-    split = packed.split(spec.split)
+    packed, chosen = Packed(data), None
+    sha256 = packed.manifest["sha256"]
+    if spec.choose:
+        if validation_file is None or choices_out is None:
+            raise UserError(
+                "choose: true needs the validation classes' features; add --validation FILE and --choices FILE"
+            )
+        rows, levels = _solve(packed, validation_file, spec.choice, run, device, None, base_file, threads)
+        evaluations.write(choices_out, run, rows, spec.choice, sha256)
+        chosen = choice.choose(rows, levels)
+    rows, levels = _solve(packed, features_file, spec, run, device, copies_file, base_file, threads)
+    if chosen:
+        rows = choice.add(rows, chosen)
+        wanted = representations.names(levels, spec.subsets, spec.choose)
+        rows = rows[rows["representation"].isin(wanted)]
+    evaluations.write(out, run, rows, spec, sha256, chosen)
+
+
+def _solve(
+    packed: Packed,
+    features_file: Path,
+    spec: config.Evaluation,
+    run: tuple[str, str, int],
+    device: torch.device,
+    copies_file: Path | None,
+    base_file: Path | None,
+    threads: int,
+) -> tuple[pd.DataFrame, range]:
+    """The rows of `evaluate` for one split, and the numbers of the levels."""
+    split, data = packed.split(spec.split), packed.folder
     queries = _load(features_file, len(split.labels), f"the {spec.split} split of {data}")
     supports = base = None
     if spec.support_copies:
@@ -61,13 +93,12 @@ def evaluate(
             bank = solve.Bank(process(queries, name, base), device)
             support = supports and solve.Bank(process(supports, name, base), device, spec.support_copies)
             for shot, episodes in tasks.items():
-                found = solve.accuracies(
-                    bank, episodes, spec.classifiers, support, threads, progress.advance, spec.subsets
-                )
+                subsets = spec.subsets or spec.choose
+                found = solve.accuracies(bank, episodes, spec.classifiers, support, threads, progress.advance, subsets)
                 for key, values in found.items():
                     names = dict(zip(evaluations.KEYS, (shot, name, *key), strict=True))
                     tables.append(pd.DataFrame({**names, "episode": range(spec.episodes), "accuracy": values}))
-    evaluations.write(out, run, pd.concat(tables, ignore_index=True), spec, packed.manifest["sha256"])
+    return pd.concat(tables, ignore_index=True), range(1, len(queries.dims) + 1)
 
 
 def _load(path: Path, images: int, what: str) -> features.Features:

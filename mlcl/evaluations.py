@@ -34,14 +34,25 @@ class Found(NamedTuple):
     """The values of `PROTOCOL`'s keys."""
     data: dict[str, str] | None
     """SHA-256 of each file of the packed data; None where it was not recorded."""
+    chosen: dict[tuple[int, str, str], str]
+    """(shot, processing, classifier) -> the representation that was chosen on the validation classes, if one was."""
 
 
-def write(path: Path, run: Run, rows: pd.DataFrame, spec: Evaluation, data: dict[str, str] | None) -> None:
+def write(
+    path: Path,
+    run: Run,
+    rows: pd.DataFrame,
+    spec: Evaluation,
+    data: dict[str, str] | None,
+    chosen: dict[tuple[int, str, str], str] | None = None,
+) -> None:
     """`rows` has `KEYS`, episode and accuracy; the run is put before them."""
     table = pyarrow.Table.from_pandas(
         rows.assign(**dict(zip(COLUMNS[:3], run, strict=True)))[COLUMNS], preserve_index=False
     )
     about = {"data": data, "protocol": spec.model_dump(mode="json", include=set(PROTOCOL))}
+    if chosen:
+        about["chosen"] = [[*key, representation] for key, representation in chosen.items()]
     with replacing(path) as (temporary,):
         pyarrow.parquet.write_table(
             table.replace_schema_metadata({**table.schema.metadata, "mlcl": json.dumps(about, sort_keys=True)}),
@@ -55,6 +66,7 @@ def read(path: Path) -> Found:
         table = pyarrow.parquet.read_table(path, columns=COLUMNS, partitioning=None)
         about = json.loads(table.schema.metadata[b"mlcl"])
         protocol, data = {key: about["protocol"][key] for key in PROTOCOL}, about["data"]
+        chosen = {tuple(key): representation for *key, representation in about.get("chosen", [])}
     except (OSError, pyarrow.ArrowException) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read as an evaluation ({reason}); run mlcl evaluate again") from error
@@ -64,4 +76,4 @@ def read(path: Path) -> Found:
     runs = list(frame[COLUMNS[:3]].drop_duplicates().itertuples(index=False, name=None))
     if len(runs) != 1:
         raise UserError(f"{path}: holds {len(runs)} runs, where an evaluation holds one; run mlcl evaluate again")
-    return Found(runs[0], frame, protocol, data)
+    return Found(runs[0], frame, protocol, data, chosen)

@@ -38,6 +38,10 @@ class Results(NamedTuple):
     def evaluation(self, run: str) -> Path:
         return self.folder / "evaluations" / f"{run}.parquet"
 
+    def choices(self, run: str) -> Path:
+        """The evaluation on the validation classes by which the run's levels are chosen."""
+        return self.folder / "choices" / f"{run}.parquet"
+
     def log(self, job: str) -> Path:
         return self.folder / "logs" / f"{job}.log"
 
@@ -46,6 +50,7 @@ def tables(experiment: Experiment) -> list[str]:
     """The tables that the experiment's config gives something to show."""
     evaluation = experiment.evaluation
     asked = {
+        "choice": evaluation.choose,
         "subsets": evaluation.subsets,
         "classifiers": len(evaluation.classifiers) * len(evaluation.processing) > 1,
         "sweeps": any(variant.recipe != variant.method for variant in experiment.variants),

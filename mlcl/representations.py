@@ -7,17 +7,24 @@ from itertools import combinations
 
 JOINT = "concatenate"
 ENSEMBLE = "mean_probability"
+CHOSEN = "chosen"
 
 
 def level(number: int | str) -> str:
     return f"level{number}"
 
 
-def names(levels: Sequence[int], subsets: bool = False) -> list[str]:
+def names(levels: Sequence[int], subsets: bool = False, choose: bool = False) -> list[str]:
     """The representations of an encoder with these levels: each level, both ensembles of all of them and, if asked
-    for, the ensembles of some."""
+    for, the ensembles of some, and what is chosen of all these on the validation classes."""
     some = [subset(chosen) for chosen in partial(levels)] if subsets else []
-    return [*map(level, levels), *([JOINT, ENSEMBLE] if len(levels) > 1 else []), *some]
+    both = [JOINT, ENSEMBLE] if len(levels) > 1 else []
+    return [*map(level, levels), *both, *some, *([CHOSEN] if choose else [])]
+
+
+def ensembles(levels: Sequence[int]) -> list[str]:
+    """Every ensemble by the mean of class probabilities, from one level to all, those of the fewest levels first."""
+    return [*map(level, levels), *map(subset, partial(levels)), *([ENSEMBLE] if len(levels) > 1 else [])]
 
 
 def partial(levels: Sequence[int]) -> list[tuple[int, ...]]:

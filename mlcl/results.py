@@ -32,6 +32,8 @@ class Results(NamedTuple):
     """In percent, [seeds, episodes]; the cells in the config's order."""
     evaluations: dict[tuple[str, str], list[Path]]
     """The files behind a data set and method, seed by seed."""
+    chosen: dict[tuple[str, str], list[dict[tuple[int, str, str], str]]]
+    """What was chosen on the validation classes, seed by seed, as `evaluations.Found` has it."""
 
 
 def read(experiment: Experiment, paths: Sequence[Path]) -> Results:
@@ -40,14 +42,14 @@ def read(experiment: Experiment, paths: Sequence[Path]) -> Results:
     Raises `UserError` where an evaluation is missing, given twice, unreadable, or not what the config asks for.
     """
     runs = _by_run(experiment, paths)
-    accuracies, files = {}, {}
+    accuracies, files, chosen = {}, {}, {}
     for dataset, method in product(experiment.datasets, experiment.recipes):
-        some, tables = zip(*(runs.pop((dataset, method, seed)) for seed in experiment.seeds), strict=True)
-        files[dataset, method] = list(some)
+        some, tables, choices = zip(*(runs.pop((dataset, method, seed)) for seed in experiment.seeds), strict=True)
+        files[dataset, method], chosen[dataset, method] = list(some), list(choices)
         values = 100 * np.stack(tables)
         for i, row in enumerate(tables[0].index):
             accuracies[Cell(dataset, method, *row)] = values[:, i]
-    return Results(accuracies, files)
+    return Results(accuracies, files, chosen)
 
 
 def summarize(accuracies: dict[Cell, np.ndarray]) -> pd.DataFrame:
@@ -61,13 +63,14 @@ def summarize(accuracies: dict[Cell, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(rows).rename(columns={"half_width": "ci95", "half_width_over_seeds": "ci95_over_seeds"})
 
 
-def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, tuple[Path, pd.DataFrame]]:
-    """Each evaluation's path and accuracies as `_by_episode` gives them: every run of the experiment and no other."""
+def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, tuple[Path, pd.DataFrame, dict]]:
+    """Each evaluation's path, accuracies as `_by_episode` gives them, and what was chosen: every run of the experiment
+    and no other."""
     wanted = dict.fromkeys(product(experiment.datasets, experiment.recipes, experiment.seeds))
-    found: dict[Run, tuple[Path, pd.DataFrame]] = {}
+    found: dict[Run, tuple[Path, pd.DataFrame, dict]] = {}
     data: dict[str, tuple[Path, dict[str, str]]] = {}
     for path in sorted(map(Path, paths)):
-        run, frame, protocol, made_of = evaluations.read(path)
+        run, frame, protocol, made_of, chosen = evaluations.read(path)
         if run in found:
             raise UserError(f"{path}: is of {_name(run)}, as {found[run][0]} is; give one of them")
         if run not in wanted:
@@ -76,7 +79,8 @@ def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, tuple[Pa
         if made_of is not None and data.setdefault(run[0], (path, made_of))[1] != made_of:
             raise UserError(f"{path}: is of other data than {data[run[0]][0]}; run mlcl evaluate for both again")
         # At once, file by file: the accuracies alone take an eighth of the frame's memory.
-        found[run] = path, _by_episode(path, frame, experiment.evaluation, experiment.recipes[run[1]])
+        table = _by_episode(path, frame, experiment.evaluation, experiment.recipes[run[1]])
+        found[run] = path, table, chosen
     for run in wanted:
         if run not in found:
             raise UserError(f"no evaluation of {_name(run)} among those given; run mlcl evaluate first")
@@ -105,7 +109,7 @@ def _by_episode(path: Path, frame: pd.DataFrame, evaluation: Evaluation, method:
             f"{path}: holds {frame['episode'].nunique()} episodes, where the config asks for those from 0 to "
             f"{evaluation.episodes - 1}; run mlcl evaluate again"
         )
-    solved_by = representations.names(method.encoder.levels, evaluation.subsets)
+    solved_by = representations.names(method.encoder.levels, evaluation.subsets, evaluation.choose)
     rows = product(evaluation.shots, evaluation.processing, evaluation.classifiers, solved_by)
     wanted = pd.MultiIndex.from_tuples(rows, names=KEYS)
     table = frame.pivot(index=KEYS, columns="episode", values="accuracy").reindex(wanted).astype(float)

@@ -51,8 +51,12 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         if not evaluation.exists():
             with Stage(f"evaluate {name}", deadline):
                 given = copies if spec.support_copies else None
-                base, run = results.features(name, "train"), (dataset, method, seed)
-                evaluate(data, features, spec, run, devices[0], evaluation, given, base, os.cpu_count() or 1)
+                run = (dataset, method, seed)
+                base, validation = results.features(name, "train"), results.features(name, "val")
+                evaluate(
+                    data, features, spec, run, devices[0], evaluation, given, base, validation, results.choices(name),
+                    os.cpu_count() or 1,
+                )  # fmt: skip
 
 
 class Stage:

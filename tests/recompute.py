@@ -20,7 +20,7 @@ import pandas as pd
 from scipy import stats
 
 PUBLISHED = Path(__file__).parents[1] / "mlcl" / "published_results.csv"
-DIFFERENCES = ("differences", "factorial", "classifiers", "subsets", "sweeps")
+DIFFERENCES = ("differences", "factorial", "choice", "classifiers", "subsets", "sweeps")
 NUMBERS = ("mean", "accuracy", "difference", "ci95", "std_over_seeds", "ci95_over_seeds", "p", "p_holm",
            "bootstrap_low", "bootstrap_high")  # fmt: skip
 TEXTS = dict.fromkeys(["appeared", "encoder", "venue_year", "representation"], str)
@@ -71,6 +71,8 @@ class Tables:
     def role(self, paths: str, name: str) -> str:
         if name in ("ensemble", "e"):
             return "mean_probability"
+        if name == "chosen levels":
+            return "chosen"
         names = {key[3] for key in self.evaluation(paths.split("; ")[0]).accuracies}
         return max(name for name in names if re.fullmatch(r"level\d", name))
 
@@ -291,8 +293,28 @@ def check_differences(tables: Tables, name: str, frame: pd.DataFrame, first: tup
     tables.texts(name, expected)
 
 
+def check_choices(tables: Tables) -> None:
+    """Where all ensembles of levels are there: what was chosen is the one that does best on the validation classes."""
+    for path in sorted((tables.folder / "choices").glob("*/*/*.parquet")):
+        name = str(path.relative_to(tables.folder))
+        validation, test = tables.evaluation(name), tables.evaluation(name.replace("choices", "evaluations", 1))
+        means = defaultdict(dict)
+        for (*key, representation), values in validation.accuracies.items():
+            if representation != "concatenate":
+                means[tuple(key)][representation] = values.mean()
+        for key, by_name in means.items():
+            best = [one for one, mean in by_name.items() if np.isclose(mean, max(by_name.values()), rtol=1e-12)]
+            found = [test.accuracies.get((*key, one)) for one in best]
+            if all(values is not None for values in found):
+                same = [np.array_equal(values, test.accuracies[*key, "chosen"]) for values in found]
+                tables.equal(
+                    f"{name}: chosen for {' '.join(map(str, key))} is one of {', '.join(best)}", any(same), True
+                )
+
+
 def recompute(folder: Path) -> Tables:
     tables = Tables(folder)
+    check_choices(tables)
     frames = {
         path.stem: pd.read_csv(path, dtype=TEXTS).fillna(dict.fromkeys(TEXTS, ""))
         for path in sorted((folder / "tables").glob("*.csv"))

@@ -35,6 +35,7 @@ PAPER = {
     "datasets": {"mini-imagenet": GLYPHS, "tiered-imagenet": {**GLYPHS, "split": "script"}},
     "methods": {"multi_level": METHODS["multi_level"]},
     **COMMON,
+    "evaluation": {"episodes": 20, "choose": True},
 }
 
 ALL = {

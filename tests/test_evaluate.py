@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from mlcl import config, encoders, evaluate, features, solve
+from mlcl import config, encoders, evaluate, evaluations, features, representations, solve
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
 from mlcl.errors import UserError
@@ -95,6 +95,45 @@ def test_subsets_average_the_probabilities_of_their_levels(tiny_data, folder):
     for some in ((1, 3), (3, 4), (1, 2, 4)):
         mean = sum(levels[i] for i in some) / len(some)
         torch.testing.assert_close(scores["level" + "+".join(map(str, some))], mean)
+
+
+def by_cell(rows):
+    return {key: list(some["accuracy"]) for key, some in rows.groupby(evaluations.KEYS)}
+
+
+def test_levels_are_chosen_on_the_validation_classes(tiny_data, folder, tmp_path):
+    spec = SPEC.model_copy(update={"choose": True})
+    given = (tiny_data, folder / "test.npy", spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
+    evaluate.evaluate(*given, validation_file=folder / "val.npy", choices_out=tmp_path / "choices")
+    ours, choices = (evaluations.read(tmp_path / name) for name in ("out", "choices"))
+    whole = SPEC.model_copy(update={"subsets": True})
+    evaluate.evaluate(*given[:2], whole, *given[3:5], tmp_path / "whole")
+    evaluate.evaluate(
+        tiny_data, folder / "val.npy", whole.model_copy(update={"split": "val"}), given[3], CPU, tmp_path / "val"
+    )
+    assert (tmp_path / "val").read_bytes() == (tmp_path / "choices").read_bytes()
+    assert choices.protocol["split"] == "val"
+    test, val = (by_cell(evaluations.read(tmp_path / name).rows) for name in ("whole", "val"))
+    found = by_cell(ours.rows)
+    assert {key[3] for key in found} == {*representations.names((1, 2, 3, 4)), "chosen"}
+    assert len(ours.chosen) == 2 * 3
+    for key, representation in ours.chosen.items():
+        means = {name: sum(values) for (*of, name), values in val.items() if tuple(of) == key and name != "concatenate"}
+        assert len(means) == 15
+        best = max(means.values())
+        equals = [name for name, value in means.items() if value == pytest.approx(best)]
+        fewest = min(4 if name == "mean_probability" else 1 + name.count("+") for name in equals)
+        assert representation in equals
+        assert fewest == (4 if representation == "mean_probability" else 1 + representation.count("+"))
+        assert found[*key, "chosen"] == test[*key, representation]
+        for name in ("level2", "mean_probability", "concatenate"):
+            assert found[*key, name] == test[*key, name]
+
+
+def test_choosing_asks_for_the_validation_classes(tiny_data, folder, tmp_path):
+    spec = SPEC.model_copy(update={"choose": True})
+    with pytest.raises(UserError, match="choose: true needs the validation classes' features; add --validation FILE"):
+        evaluate.evaluate(tiny_data, folder / "test.npy", spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
 
 
 def test_a_processing_is_what_it_says(tiny_data, folder, tmp_path):

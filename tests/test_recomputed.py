@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from recompute import markdown, recompute
 from test_tables import CONFIG, evaluate
@@ -18,7 +19,7 @@ RICH = CONFIG | {
     "datasets": {"mini": {"source": "mini-imagenet"}, "random": {"source": "glyphs"}},
     "seeds": [2, 0, 1],
     "sweeps": {"temperature": {"of": ["multi_level"], "key": "objective.temperature", "values": [0.2]}},
-    "evaluation": CONFIG["evaluation"] | {"subsets": True, "processing": ["power", "l2"]},
+    "evaluation": CONFIG["evaluation"] | {"subsets": True, "choose": True, "processing": ["power", "l2"]},
 }
 
 
@@ -47,6 +48,15 @@ def test_every_committed_number_is_the_episodes(name):
     found = recompute(RESULTS / name)
     assert not found.wrong
     assert found.compared > 1000
+
+
+def test_levels_that_the_validation_classes_do_not_choose_are_found(rich, tmp_path):
+    shutil.copytree(rich, tmp_path, dirs_exist_ok=True)
+    path = tmp_path / "choices" / "mini" / "multi_level" / "0.parquet"
+    frame = pd.read_parquet(path)
+    frame.loc[frame["representation"] == "level1+3", "accuracy"] = 1.0
+    frame.to_parquet(path)
+    assert any(message.startswith(f"{path.relative_to(tmp_path)}: chosen") for message in recompute(tmp_path).wrong)
 
 
 # A number as it stands in each form, up to the digit that is altered.

@@ -15,8 +15,8 @@ import pyarrow.parquet
 import pytest
 from scipy import stats
 
-from mlcl import evaluations, representations, tables
-from mlcl.config import Experiment
+from mlcl import choice, evaluations, representations, tables
+from mlcl.config import Evaluation, Experiment
 from mlcl.errors import UserError
 from mlcl.tables.layout import MINUS, Number, Row, Table, latex, markdown
 
@@ -46,14 +46,30 @@ def evaluate(config: dict, folder: Path) -> tuple[Experiment, list[Path]]:
     rng = np.random.default_rng(0)
     spec, files = experiment.evaluation, []
     for dataset, method, seed in itertools.product(experiment.datasets, experiment.recipes, experiment.seeds):
-        solved_by = representations.names((1, 2, 3, 4), spec.subsets)
-        cells = itertools.product(spec.shots, spec.processing, spec.classifiers, solved_by, range(spec.episodes))
-        frame = pd.DataFrame(cells, columns=[*evaluations.KEYS, "episode"])
-        frame = frame.assign(accuracy=rng.integers(15, 76, len(frame)) / 75)
-        files.append(folder / "evaluations" / dataset / method / f"{seed}.parquet")
-        files[-1].parent.mkdir(parents=True, exist_ok=True)
-        evaluations.write(files[-1], (dataset, method, seed), frame.sample(frac=1, random_state=0), spec, dataset)
+        run, chosen = (dataset, method, seed), None
+        frame = drawn(spec, rng)
+        if spec.choose:
+            rows = drawn(spec.choice, rng)
+            chosen = choice.choose(rows, (1, 2, 3, 4))
+            frame = choice.add(frame, chosen)
+            evaluations.write(file(folder / "choices", run), run, rows, spec.choice, dataset)
+        files.append(file(folder / "evaluations", run))
+        evaluations.write(files[-1], run, frame.sample(frac=1, random_state=0), spec, dataset, chosen)
     return experiment, files
+
+
+def drawn(spec: Evaluation, rng: np.random.Generator) -> pd.DataFrame:
+    """Random accuracies of every cell but what is chosen."""
+    solved_by = representations.names((1, 2, 3, 4), spec.subsets)
+    cells = itertools.product(spec.shots, spec.processing, spec.classifiers, solved_by, range(spec.episodes))
+    frame = pd.DataFrame(cells, columns=[*evaluations.KEYS, "episode"])
+    return frame.assign(accuracy=rng.integers(15, 76, len(frame)) / 75)
+
+
+def file(folder: Path, run: evaluations.Run) -> Path:
+    path = folder.joinpath(*map(str, run)).with_suffix(".parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlcl.figures.style import drawn, legend_shape, looks, styled
-from mlcl.representations import ENSEMBLE, JOINT
+from mlcl.representations import CHOSEN, ENSEMBLE, JOINT
 
-ENSEMBLES = {ENSEMBLE: "mean\nprob.", JOINT: "concat"}
+ENSEMBLES = {ENSEMBLE: "mean\nprob.", JOINT: "concat", CHOSEN: "chosen"}
 
 
 def levels(results: pd.DataFrame) -> dict[str, bytes]:
@@ -37,10 +37,12 @@ def levels(results: pd.DataFrame) -> dict[str, bytes]:
 
 
 def _panel(axes: Axes, results: pd.DataFrame, titles: list[str]) -> None:
-    names = sorted(set(results["representation"]) - set(ENSEMBLES), key=_level)
+    present = set(results["representation"])
+    names = sorted(present - set(ENSEMBLES), key=_level)
+    labels = {name: label for name, label in ENSEMBLES.items() if name in present}
     places = {name: float(_level(name)) for name in names}
     edge = max(places.values()) + 0.6
-    places |= {name: edge + 0.6 + place for place, name in enumerate(ENSEMBLES)}
+    places |= {name: edge + 0.6 + place for place, name in enumerate(labels)}
     for (title, look), dodge in zip(looks(titles).items(), _dodges(len(titles)), strict=True):
         line = results[results["title"] == title].set_index("representation").rename(index=places)
         style = look | {"markersize": 4.5, "capsize": 2, "elinewidth": 1, "linewidth": 1.2}
@@ -48,7 +50,7 @@ def _panel(axes: Axes, results: pd.DataFrame, titles: list[str]) -> None:
         axes.errorbar(by_level.index + dodge, by_level["mean"], by_level["ci95"], label=title, **style)
         axes.errorbar(ensembles.index + dodge, ensembles["mean"], ensembles["ci95"], **style | {"linestyle": "none"})
     axes.axvline(edge, color="0.8", linewidth=0.8)
-    axes.set_xticks(list(places.values()), [*(f"level {_level(name)}" for name in names), *ENSEMBLES.values()])
+    axes.set_xticks(list(places.values()), [*(f"level {_level(name)}" for name in names), *labels.values()])
     axes.tick_params(axis="x", length=0)
     axes.margins(x=0.08)
 

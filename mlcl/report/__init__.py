@@ -27,7 +27,7 @@ from mlcl.report import words
 from mlcl.statistics import interval
 from mlcl.tables import FIGURES, TABLES
 from mlcl.tables.layout import shown
-from mlcl.tables.study import ROLES, Study, encoder, read, sides, titles
+from mlcl.tables.study import Study, encoder, read, roles, sides, titles
 
 HERE = Path(__file__).parent
 OF_ALL = (*FIGURES, "training")
@@ -103,7 +103,7 @@ def write(
         cards=cards,
         runs=list(runs.values()),
         common=common,
-        ROLES=ROLES,
+        roles=list(roles(experiment, next(iter(experiment.methods)))),
         accuracy=lambda run, shot, role: _accuracy(study, run, shot, role),
         encoder=encoder,
         loss=_loss,

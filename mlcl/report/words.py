@@ -34,6 +34,7 @@ class Findings(NamedTuple):
 
 
 BETTER = {
+    "choice": "Whether choosing the levels on the validation classes does better",
     "subsets": "Which levels do better than the last alone",
     "classifiers": "Which classifier and features do better",
     "sweeps": "Which change of a recipe does better",

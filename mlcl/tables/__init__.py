@@ -17,7 +17,7 @@ from mlcl.config import Experiment
 from mlcl.figures import accuracy, roles
 from mlcl.files import replacing
 from mlcl.paths import tables
-from mlcl.tables import ablation, classifiers, comparison, differences, factorial, subsets, sweeps
+from mlcl.tables import ablation, choice, classifiers, comparison, differences, factorial, subsets, sweeps
 from mlcl.tables.layout import PREAMBLE, latex, markdown
 from mlcl.tables.study import Study, read
 
@@ -26,6 +26,7 @@ TABLES = {
     "factorial": factorial.build,
     "differences": differences.build,
     "ablation": ablation.build,
+    "choice": choice.build,
     "subsets": subsets.build,
     "classifiers": classifiers.build,
     "sweeps": sweeps.build,

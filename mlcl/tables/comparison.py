@@ -15,6 +15,7 @@ PAPER = "2021-07"  # when it appeared
 LATE = "appeared after July 2021"
 COMPARED = ["regular", "ensemble", "single-level contrastive", "this paper", "added", "ours"]
 APART = [LATE, "transductive", "semi-supervised"]
+CHOSEN = "Chosen levels: an ensemble of those that do best on the validation classes. "
 COLUMNS = [
     "block",
     "kind",
@@ -57,8 +58,8 @@ def compared(study: Study) -> pd.DataFrame:
         study.first[(study.first["method"] == name) & (study.first["representation"] == key)].assign(
             representation=role
         )
-        for name, method in study.experiment.methods.items()
-        for role, key in roles(method).items()
+        for name in study.experiment.methods
+        for role, key in roles(study.experiment, name).items()
     )
 
 
@@ -94,7 +95,8 @@ def _table(study: Study, dataset: str, rows: pd.DataFrame) -> Table:
     notes = [
         "Ours: " + protocol(experiment, experiment.evaluation.classifiers[0]),
         "Last level: the representation of the encoder's last level alone. Ensemble: one classifier a level, their "
-        "class probabilities averaged. Bold: the best of its column; underlined: the second best.",
+        f"class probabilities averaged. {CHOSEN if experiment.evaluation.choose else ''}Bold: the best of its column; "
+        "underlined: the second best.",
     ]
     if len(published):
         sources = _marks(published["source"], "[{}]")

@@ -74,12 +74,13 @@ def _rest(method: Method) -> dict:
 
 def _effects(experiment: Experiment, single: str, multi: str) -> list[tuple[str, dict[Side, float]]]:
     """Each effect of the 2 x 2 and the weights of its corners."""
+    signs = {"single": -1, "multi": 1, "last level": -1, "ensemble": 1}
     corners = {
         (training, role): Side(name, key)
         for training, name in (("single", single), ("multi", multi))
-        for role, key in roles(experiment.methods[name]).items()
+        for role, key in roles(experiment, name).items()
+        if role in signs
     }
-    signs = {"single": -1, "multi": 1, "last level": -1, "ensemble": 1}
 
     def simple(by: int, within: str) -> dict[Side, float]:
         """One corner minus its neighbour, along the training (0) or the representation (1)."""

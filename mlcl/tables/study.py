@@ -14,11 +14,9 @@ import pandas as pd
 
 from mlcl import representations, results
 from mlcl.config import Experiment, Method
-from mlcl.representations import ENSEMBLE, level
+from mlcl.representations import CHOSEN, ENSEMBLE, level
 from mlcl.results import Cell, Results
 from mlcl.tables import published
-
-ROLES = ("last level", "ensemble")
 
 
 class Side(NamedTuple):
@@ -73,7 +71,7 @@ def read(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: P
     shown = {
         (name, representation)
         for name, method in experiment.methods.items()
-        for representation in representations.names(method.encoder.levels)
+        for representation in representations.names(method.encoder.levels, choose=experiment.evaluation.choose)
     }
     summary = results.summarize(
         {
@@ -104,17 +102,17 @@ def encoder(method: Method) -> str:
     return f"{method.encoder.name}, width {method.encoder.width}"
 
 
-def roles(method: Method) -> dict[str, str]:
-    """The representations of a method that are set side by side, by their roles."""
-    return dict(zip(ROLES, (level(method.encoder.levels[-1]), ENSEMBLE), strict=True))
+def roles(experiment: Experiment, recipe: str) -> dict[str, str]:
+    """The representations of a recipe that are set side by side, by their roles."""
+    last = experiment.recipes[recipe].encoder.levels[-1]
+    found = {"last level": level(last), "ensemble": ENSEMBLE}
+    return found | ({"chosen levels": CHOSEN} if experiment.evaluation.choose else {})
 
 
 def sides(experiment: Experiment) -> dict[tuple[str, str], Side]:
     """Of every recipe, by its key and the role."""
     return {
-        (name, role): Side(name, key)
-        for name, method in experiment.recipes.items()
-        for role, key in roles(method).items()
+        (name, role): Side(name, key) for name in experiment.recipes for role, key in roles(experiment, name).items()
     }
 
 

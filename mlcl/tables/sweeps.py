@@ -28,7 +28,7 @@ def _pairs(experiment: Experiment) -> Iterator[Pair]:
         if recipe != method:
             key = experiment.sweeps[sweep].key
             heading = f"{names[method]}: {key} {_value(experiment, method, key)}"
-            for role in roles(experiment.methods[method]):
+            for role in roles(experiment, method):
                 yield Pair(heading, f"{label}, {role}", of[recipe, role], of[method, role])
 
 

@@ -17,8 +17,18 @@ rule evaluate_episodes:
             if experiment.evaluation.centred
             else []
         ),
+        validation=(
+            "features/{dataset}/{method}/{seed}/val.npy"
+            if experiment.evaluation.choose
+            else []
+        ),
     output:
-        "evaluations/{dataset}/{method}/{seed}.parquet",
+        evaluation="evaluations/{dataset}/{method}/{seed}.parquet",
+        choices=(
+            ["choices/{dataset}/{method}/{seed}.parquet"]
+            if experiment.evaluation.choose
+            else []
+        ),
     log:
         "logs/evaluate/{dataset}/{method}/{seed}.log",
     benchmark:
@@ -36,9 +46,15 @@ rule evaluate_episodes:
             f"--copies {input.copies}" if input.copies else ""
         ),
         base=lambda wildcards, input: f"--base {input.base}" if input.base else "",
+        choose=lambda wildcards, input, output: (
+            f"--validation {input.validation} --choices {output.choices}"
+            if input.validation
+            else ""
+        ),
         evaluation=experiment.evaluation.model_dump_json(),
         code=fingerprint("evaluate"),
     shell:
         "mlcl evaluate --data {params.data} --features {input.features} {params.copies} {params.base}"
+        " {params.choose}"
         " --evaluation {params.evaluation:q} --run {wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
-        " --threads {threads} --device {resources.device} --out {output} 2>&1 | tee {log}"
+        " --threads {threads} --device {resources.device} --out {output.evaluation} 2>&1 | tee {log}"

@@ -1,0 +1,58 @@
+"""What it brings to choose the levels on the validation classes, and which ones were chosen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import product
+
+import pandas as pd
+
+from mlcl.config import Experiment
+from mlcl.representations import ENSEMBLE
+from mlcl.tables import contrasts
+from mlcl.tables.contrasts import Pair
+from mlcl.tables.factorial import pairs as claims
+from mlcl.tables.layout import MINUS, Table
+from mlcl.tables.study import Study, columns, sides, titles
+
+
+def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
+    notes = [
+        "Chosen levels: of every level and every ensemble of levels, the one that does best on as many episodes of the "
+        "validation classes, for each training and number of shots by itself. The novel classes have no say in it.",
+        *_chosen(study),
+    ]
+    title = f"Levels chosen on the validation classes {MINUS} levels fixed beforehand, points of accuracy"
+    return contrasts.table(study, title, "Difference", _pairs(study.experiment), notes)
+
+
+def _pairs(experiment: Experiment) -> Iterator[Pair]:
+    names, of = titles(experiment), sides(experiment)
+    for role, name in product(("last level", "ensemble"), experiment.methods):
+        heading = f"chosen levels {MINUS} {role}, same method"
+        yield Pair(heading, names[name], of[name, "chosen levels"], of[name, role])
+    for single, multi in claims(experiment):
+        block = f"single-level: {names[single]}; multi-level: {names[multi]}"
+        for role in ("last level", "chosen levels"):
+            label = f"chosen levels of multi-level {MINUS} {role} of single-level"
+            yield Pair(block, label, of[multi, "chosen levels"], of[single, role])
+
+
+def _chosen(study: Study) -> Iterator[str]:
+    """A note a method: which levels, and by how many of its trainings."""
+    experiment, evaluation = study.experiment, study.experiment.evaluation
+    first = evaluation.processing[0], evaluation.classifiers[0]
+    for name in experiment.methods:
+        levels, said = experiment.methods[name].encoder.levels, []
+        for dataset, shot in columns(experiment):
+            runs = Counter(_words(found[shot, *first], levels) for found in study.results.chosen[dataset, name])
+            some = " or ".join(f"{text} ({count})" if len(runs) > 1 else text for text, count in runs.items())
+            said.append(f"{dataset} {shot}-shot {some}")
+        yield f"{titles(experiment)[name]}: levels {'; '.join(said)}."
+
+
+def _words(representation: str, levels: tuple[int, ...]) -> str:
+    """2 + 3 for level2+3."""
+    chosen = map(str, levels) if representation == ENSEMBLE else representation.removeprefix("level").split("+")
+    return " + ".join(chosen)
