@@ -42,6 +42,7 @@ def test_methods_inherit_key_by_key(write_config):
         ({"datasets.glyphs.source": "imagenet"}, "datasets.glyphs"),
         ({"datasets": {"a b": {"source": "glyphs"}}}, "datasets.a b"),
         ({"evaluation.classifiers": ["svm"]}, "evaluation.classifiers.0"),
+        ({"evaluation": {"choose": True, "split": "val"}}, "choose is for split: test"),
         ({"training.augmentation": {"scale": [0.9, 0.2]}}, "scale must ascend"),
     ],
 )

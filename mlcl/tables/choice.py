@@ -20,7 +20,8 @@ from mlcl.tables.study import Study, columns, sides, titles
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
     notes = [
         "Chosen levels: of every level and every ensemble of levels, the one that does best on as many episodes of the "
-        "validation classes, for each training and number of shots by itself. The novel classes have no say in it.",
+        "validation classes, for each training and number of shots by itself. The novel classes have no say in it. They "
+        "are, with how many trainings chose them in brackets where these differ:",
         *_chosen(study),
     ]
     title = f"Levels chosen on the validation classes {MINUS} levels fixed beforehand, points of accuracy"
@@ -48,8 +49,8 @@ def _chosen(study: Study) -> Iterator[str]:
         for dataset, shot in columns(experiment):
             runs = Counter(_words(found[shot, *first], levels) for found in study.results.chosen[dataset, name])
             some = " or ".join(f"{text} ({count})" if len(runs) > 1 else text for text, count in runs.items())
-            said.append(f"{dataset} {shot}-shot {some}")
-        yield f"{titles(experiment)[name]}: levels {'; '.join(said)}."
+            said.append(f"{some} on {dataset} {shot}-shot")
+        yield f"{titles(experiment)[name]}: {'; '.join(said)}."
 
 
 def _words(representation: str, levels: tuple[int, ...]) -> str:

@@ -101,13 +101,11 @@ def check_packed(name, spec):
             f"{path.parent} was packed from another definition of {name}, and other experiments may use it: "
             "give the data set another name in the config, or delete the folder to pack it again"
         )
+    evaluation = experiment.evaluation
+    splits = {evaluation.split, *(["val"] if evaluation.choose else [])}
     tasks = [
-        (
-            "evaluation",
-            experiment.evaluation.split,
-            experiment.evaluation,
-            max(experiment.evaluation.shots),
-        )
+        ("evaluation", split, evaluation, max(evaluation.shots))
+        for split in sorted(splits)
     ]
     for key, method in experiment.recipes.items():
         validation = method.training.validation
