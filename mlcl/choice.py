@@ -1,27 +1,35 @@
 """Which levels an encoder is to be solved by: those whose ensemble does best on the validation classes.
 
 The abstract of the paper leaves open which levels its ensemble spans. Here no novel class has a say in it: every level
-and every ensemble of levels solves episodes of the validation classes, and the best of them is that run's `CHOSEN`.
+and every ensemble of levels solves episodes of the validation classes. The best of them is that run's `CHOSEN`, if the
+95% interval of what it gains on the last level, over the same episodes, lies above zero; else the last level is.
 """
 
 from __future__ import annotations
 
 import pandas as pd
 
+from mlcl import statistics
 from mlcl.evaluations import KEYS
-from mlcl.representations import CHOSEN, ensembles
+from mlcl.representations import CHOSEN, ensembles, level
 
 Key = tuple[int, str, str]
 """Shot, processing and classifier."""
 
 
 def choose(rows: pd.DataFrame, levels: range) -> dict[Key, str]:
-    """The representation with the highest mean accuracy, of equals the one with the fewest levels, by `Key`.
+    """The representation that is chosen, by `Key`; of equals the one with the fewest levels.
 
-    `rows` has `KEYS` and accuracy, of episodes of the validation classes.
+    `rows` has `KEYS`, episode and accuracy, of episodes of the validation classes. Raises `UserError` for fewer than
+    two episodes.
     """
-    means = rows.groupby(KEYS)["accuracy"].mean().unstack()[ensembles(levels)]
-    return means.idxmax(axis=1).to_dict()
+    chosen, last = {}, level(levels[-1])
+    for key, some in rows.groupby(KEYS[:-1]):
+        accuracies = some.pivot(index="episode", columns="representation", values="accuracy")[ensembles(levels)]
+        best = accuracies.mean().idxmax()
+        gain, half_width = statistics.difference(accuracies[best], accuracies[last])
+        chosen[key] = best if gain > half_width else last
+    return chosen
 
 
 def add(rows: pd.DataFrame, chosen: dict[Key, str]) -> pd.DataFrame:

@@ -274,7 +274,8 @@ class Evaluation(Part):
     """Whether every subset of the levels is an ensemble of its own, besides all of them: for the table of subsets."""
     choose: bool = False
     """Whether each run is solved by levels of its own choice too: the ensemble of levels that does best on as many
-    episodes of the validation classes, for every shot, processing and classifier."""
+    episodes of the validation classes, or the last level where none is shown to do better there; for every shot,
+    processing and classifier."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the episodes: with it, the split and the shape, every method meets the same ones."""
 

@@ -294,22 +294,23 @@ def check_differences(tables: Tables, name: str, frame: pd.DataFrame, first: tup
 
 
 def check_choices(tables: Tables) -> None:
-    """Where all ensembles of levels are there: what was chosen is the one that does best on the validation classes."""
+    """Of every run and key: what was chosen is what the validation classes choose, where all candidates are there."""
     for path in sorted((tables.folder / "choices").glob("*/*/*.parquet")):
         name = str(path.relative_to(tables.folder))
         validation, test = tables.evaluation(name), tables.evaluation(name.replace("choices", "evaluations", 1))
-        means = defaultdict(dict)
-        for (*key, representation), values in validation.accuracies.items():
-            if representation != "concatenate":
-                means[tuple(key)][representation] = values.mean()
-        for key, by_name in means.items():
-            best = [one for one, mean in by_name.items() if np.isclose(mean, max(by_name.values()), rtol=1e-12)]
+        for key in {key[:3] for key in validation.accuracies}:
+            by_name = {of[3]: values for of, values in validation.accuracies.items() if of[:3] == key}
+            del by_name["concatenate"]
+            last = max(one for one in by_name if re.fullmatch(r"level\d", one))
+            highest = max(values.mean() for values in by_name.values())
+            best = [one for one, values in by_name.items() if np.isclose(values.mean(), highest, rtol=1e-12)]
+            gains = [by_name[one] - by_name[last] for one in best]
+            best = [one if gain.mean() > t_interval(gain) else last for one, gain in zip(best, gains, strict=True)]
             found = [test.accuracies.get((*key, one)) for one in best]
             if all(values is not None for values in found):
                 same = [np.array_equal(values, test.accuracies[*key, "chosen"]) for values in found]
-                tables.equal(
-                    f"{name}: chosen for {' '.join(map(str, key))} is one of {', '.join(best)}", any(same), True
-                )
+                what = f"{name}: chosen for {' '.join(map(str, key))} is one of {', '.join(best)}"
+                tables.equal(what, any(same), True)
 
 
 def recompute(folder: Path) -> Tables:

@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from mlcl import config, encoders, evaluate, evaluations, features, representations, solve
+from mlcl import choice, config, encoders, evaluate, evaluations, features, representations, solve
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
 from mlcl.errors import UserError
@@ -97,6 +98,11 @@ def test_subsets_average_the_probabilities_of_their_levels(tiny_data, folder):
         torch.testing.assert_close(scores["level" + "+".join(map(str, some))], mean)
 
 
+def levels(representation):
+    """How many it has."""
+    return 4 if representation == "mean_probability" else 1 + representation.count("+")
+
+
 def by_cell(rows):
     return {key: list(some["accuracy"]) for key, some in rows.groupby(evaluations.KEYS)}
 
@@ -118,16 +124,28 @@ def test_levels_are_chosen_on_the_validation_classes(tiny_data, folder, tmp_path
     assert {key[3] for key in found} == {*representations.names((1, 2, 3, 4)), "chosen"}
     assert len(ours.chosen) == 2 * 3
     for key, representation in ours.chosen.items():
-        means = {name: sum(values) for (*of, name), values in val.items() if tuple(of) == key and name != "concatenate"}
-        assert len(means) == 15
-        best = max(means.values())
-        equals = [name for name, value in means.items() if value == pytest.approx(best)]
-        fewest = min(4 if name == "mean_probability" else 1 + name.count("+") for name in equals)
-        assert representation in equals
-        assert fewest == (4 if representation == "mean_probability" else 1 + representation.count("+"))
+        accuracies = {name: values for (*of, name), values in val.items() if tuple(of) == key and name != "concatenate"}
+        assert len(accuracies) == 15
+        best = max(accuracies, key=lambda name: (round(sum(accuracies[name]), 9), -levels(name)))
+        gain = stats.ttest_rel(accuracies[best], accuracies["level4"])
+        better = gain.statistic > 0 and gain.pvalue < 0.05
+        assert levels(representation) == levels(best) if better else representation == "level4"
+        if better:
+            assert np.mean(accuracies[representation]) == pytest.approx(np.mean(accuracies[best]))
         assert found[*key, "chosen"] == test[*key, representation]
         for name in ("level2", "mean_probability", "concatenate"):
             assert found[*key, name] == test[*key, name]
+
+
+@pytest.mark.parametrize(("gain", "chosen"), [(0.05, "level1+3"), (0.002, "level4"), (-0.05, "level4")])
+def test_levels_are_chosen_only_where_they_are_shown_to_do_better(gain, chosen):
+    rng, rows = np.random.default_rng(0), []
+    for name in representations.names((1, 2, 3, 4), subsets=True):
+        mean = {"level4": 0.5, "level1+3": 0.5 + gain, "concatenate": 0.9}.get(name, 0.4)
+        accuracies = mean + rng.normal(0, 0.1, 600)
+        rows.append(pd.DataFrame({"representation": name, "episode": range(600), "accuracy": accuracies}))
+    rows = pd.concat(rows).assign(shot=1, processing="l2", classifier="nearest_centroid")
+    assert choice.choose(rows, range(1, 5)) == {(1, "l2", "nearest_centroid"): chosen}
 
 
 def test_choosing_asks_for_the_validation_classes(tiny_data, folder, tmp_path):

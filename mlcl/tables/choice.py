@@ -19,9 +19,10 @@ from mlcl.tables.study import Study, columns, sides, titles
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
     notes = [
-        "Chosen levels: of every level and every ensemble of levels, the one that does best on as many episodes of the "
-        "validation classes, for each training and number of shots by itself. The novel classes have no say in it. They "
-        "are, with how many trainings chose them in brackets where these differ:",
+        "Chosen levels: of every level and every ensemble of levels, the one that does best on as many episodes of "
+        "the validation classes, or the last level where none is shown to do better there; for each training and "
+        "number of shots by itself. The novel classes have no say in it. They are, with how many trainings chose them "
+        "in brackets where these differ:",
         *_chosen(study),
     ]
     title = f"Levels chosen on the validation classes {MINUS} levels fixed beforehand, points of accuracy"

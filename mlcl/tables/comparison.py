@@ -15,7 +15,7 @@ PAPER = "2021-07"  # when it appeared
 LATE = "appeared after July 2021"
 COMPARED = ["regular", "ensemble", "single-level contrastive", "this paper", "added", "ours"]
 APART = [LATE, "transductive", "semi-supervised"]
-CHOSEN = "Chosen levels: an ensemble of those that do best on the validation classes. "
+CHOSEN = "Chosen levels: those whose ensemble does best on the validation classes. "
 COLUMNS = [
     "block",
     "kind",
