@@ -21,7 +21,7 @@ def levels(results: pd.DataFrame) -> dict[str, bytes]:
     """
     shots, datasets, titles = (list(results[key].unique()) for key in ("shot", "dataset", "title"))
     with styled():
-        width = 0.8 + 3.4 * len(datasets)
+        width = 0.8 + 0.57 * results["representation"].nunique() * len(datasets)
         fitting, above = legend_shape(titles, width)
         figure = Figure(figsize=(width, 0.5 + 2.4 * len(shots) + above), dpi=150, layout="constrained")
         panels = figure.subplots(len(shots), len(datasets), sharex=True, squeeze=False)
