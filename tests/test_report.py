@@ -247,6 +247,10 @@ def test_what_does_better_is_the_best_of_what_is_shown_to(tmp_path):
     (found,) = words.better(frame)
     assert found.text == "A: two on random 1-shot (+2.00 ± 0.10, of 2 that do); none is shown to on random 5-shot."
     assert found.made_by == ("x", "y")
+    (found,) = words.chosen(frame)
+    assert found.text == "A: better in 2 of 6, worse in 1; most by two on random 1-shot (+2.00 ± 0.10)."
+    (found,) = words.chosen(frame.assign(p_holm=0.06))
+    assert found.text == "A: better in 0 of 6, worse in 0."
 
 
 def test_the_best_of_ours_and_its_levels_are_those_of_the_tables(tmp_path):

@@ -34,7 +34,6 @@ class Findings(NamedTuple):
 
 
 BETTER = {
-    "choice": "Whether choosing the levels on the validation classes does better",
     "subsets": "Which levels do better than the last alone",
     "classifiers": "Which classifier and features do better",
     "sweeps": "Which change of a recipe does better",
@@ -45,6 +44,11 @@ def findings(study: Study, frames: Mapping[str, pd.DataFrame]) -> list[Findings]
     """Of an experiment and the frames of its tables: the paper's claim first, then where a gain comes from."""
     return [
         *_claim(study, frames["factorial"]),
+        *(
+            [Findings("Levels chosen on the validation classes", list(chosen(frames["choice"])))]
+            if "choice" in frames
+            else []
+        ),
         *(Findings(heading, list(better(frames[name]))) for name, heading in BETTER.items() if name in frames),
         Findings("The best of ours", list(_best(study))),
         Findings("The best level", list(_levels(study))),
@@ -166,6 +170,20 @@ def better(frame: pd.DataFrame) -> Iterator[Finding]:
         if none:
             said.append(f"none is shown to on {', '.join(none)}" if said else "none is shown to in any column")
         yield Finding(f"{block}: {'; '.join(said)}.", tuple(made_by))
+
+
+def chosen(frame: pd.DataFrame) -> Iterator[Finding]:
+    """Block by block of the table of choices: how often it is better and worse, and where by most."""
+    for block, rows in frame.groupby("block", sort=False):
+        lines = rows.to_dict("records")
+        verdicts = [verdict(row) for row in lines]
+        text = f"{block}: better in {verdicts.count(1)} of {len(lines)}, worse in {verdicts.count(-1)}"
+        if gains := [row for row in lines if verdict(row) > 0]:
+            most = max(gains, key=itemgetter("difference"))
+            amount = f"{most['difference']:+z.2f} ± {most['ci95']:.2f}"
+            text += f"; most by {most['label']} on {most['dataset']} {most['shot']}-shot ({amount})"
+        made_by = dict.fromkeys("; ".join([*rows["first_evaluations"], *rows["second_evaluations"]]).split("; "))
+        yield Finding(f"{text}.", tuple(made_by))
 
 
 def _best(study: Study) -> Iterator[Finding]:
