@@ -51,24 +51,6 @@ def two_views(images: Tensor, spec: config.Augmentation, flip: bool, draws: Draw
     return torch.cat([view(images, style, flip, draws, spec.scale) for style in spec.views])
 
 
-def turned_view(images: Tensor, flip: bool, draws: Draws) -> Tensor:
-    """uint8 [N, C, S, S] -> float32 [N, C, S, S] in [0, 1]: a `crop` of every image, turned as `turns` says.
-
-    For the task of Gidaris et al. (2018), to tell by how much.
-    """
-    straight, own = view(images.float() / 255, "crop", flip, draws), turns(draws.samples)[draws.share]
-    own, turned = send(own, images.device)[:, None, None, None], straight
-    for quarters in (1, 2, 3):
-        turned = torch.where(own == quarters, straight.rot90(quarters, (2, 3)), turned)
-    return turned
-
-
-def turns(images: int) -> Tensor:
-    """[N]: the quarters by which the images of a batch are turned, 0 to 3. One after the other, since batches are in
-    random order: each of the four is as frequent as the others, and no draw needs to be passed on."""
-    return torch.arange(images) % 4
-
-
 def view(images: Tensor, style: str, flip: bool, draws: Draws, area: tuple[float, float] = (1, 1)) -> Tensor:
     """float32 [N, C, H, W] in [0, 1] -> one view of every image; `area` is that of `simclr`'s crops."""
     n, _, height, width = images.shape

@@ -147,7 +147,7 @@ class Encoder(Part):
 
 
 class Objective(Part):
-    """loss = cross_entropy * CE + sum over levels l of levels[l] * contrast(z_l) + rotation * CE of the turns."""
+    """loss = cross_entropy * CE + sum over levels l of levels[l] * contrast(z_l)."""
 
     cross_entropy: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the cross-entropy on the last level's representation."""
@@ -158,15 +158,13 @@ class Objective(Part):
     temperature: Annotated[float, Field(gt=0)] = 0.1
     projection: Positive = 128
     """Output dimension of each level's projection head."""
-    rotation: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of telling, on the last level's representation, by how many quarters a third view is turned."""
 
     @model_validator(mode="after")
     def _something_to_learn(self):
         if (self.contrast is None) != (not self.levels):
             raise ValueError("contrast and levels go together: give both, or neither")
-        if not self.cross_entropy and not self.levels and not self.rotation:
-            raise ValueError("nothing to learn: give cross_entropy or rotation a weight, or set contrast and levels")
+        if not self.cross_entropy and not self.levels:
+            raise ValueError("nothing to learn: give cross_entropy a weight, or set contrast and levels")
         return self
 
 
@@ -212,8 +210,6 @@ class Training(Part):
     learning_rate: Annotated[float, Field(gt=0)] = 0.05
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    average: Fraction = 0.0
-    """What is kept is a running average of the encoder over about this share of the training; 0: its last weights."""
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()
     validation: Validation = Validation()

@@ -1,10 +1,9 @@
 """The loss: cross-entropy at the last level and contrastive losses at several, each on its projection head.
 
-loss = cross_entropy * CE + sum over levels l of w_l * contrast(z_l) + rotation * CE of the turns,
-z_l = g_l(r_l) / |g_l(r_l)|
+loss = cross_entropy * CE + sum over levels l of w_l * contrast(z_l),   z_l = g_l(r_l) / |g_l(r_l)|
 
 with r_l the level's representation and g_l its head (Multi-Level Contrastive Learning, arXiv 2107.07608; the
-abstract fixes the idea, not the formula, for which the field's standard stands in; the turns are not the paper's).
+abstract fixes the idea, not the formula, for which the field's standard stands in).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from mlcl import augment, config, distributed, hardware
+from mlcl import config, distributed
 
 
 def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -73,7 +72,7 @@ class ProjectionHead(nn.Sequential):
 
 
 class Objective(nn.Module):
-    """The weighted sum of losses over representations; holds the projection heads and the linear classifiers.
+    """The weighted sum of losses over representations; holds the projection heads and the linear classifier.
 
     `dims[l - 1]` is the dimension of level l's representation, `classes` the number of base classes.
     """
@@ -83,20 +82,17 @@ class Objective(nn.Module):
         self.spec = spec
         self.heads = nn.ModuleDict({str(k): ProjectionHead(dims[k - 1], spec.projection) for k in spec.levels})
         self.classifier = nn.Linear(dims[-1], classes) if spec.cross_entropy else None
-        self.turn = nn.Linear(dims[-1], 4) if spec.rotation else None
-        self.views = 3 if spec.rotation else 2
 
     def forward(self, representations: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
         """The parts of the loss and their weighted sum `loss`, all scalars, and the training `accuracy`.
 
-        representations: one [2n, D_l] a level, the first views above the second ones, and with `rotation` [3n, D_l],
-        those turned by `augment.turns` last; labels: [N] of the whole batch, of which this process' share are n images:
-        all of them, unless several processes train together. Raises ValueError where there are not so many views.
+        representations: one [2n, D_l] a level, the first views above the second ones; labels: [N] of the whole batch,
+        of which this process' share are n images: all of them, unless several processes train together.
+        Raises ValueError where there are not two views an image.
         """
-        own = len(labels[distributed.share(len(labels))])
-        if len(representations[-1]) != self.views * own:
-            raise ValueError(f"{len(representations[-1])} representations are not {self.views} views of {own} images")
-        turned, representations = representations[-1][2 * own :], [level[: 2 * own] for level in representations]
+        own = labels[distributed.share(len(labels))]
+        if len(representations[-1]) != 2 * len(own):
+            raise ValueError(f"{len(representations[-1])} representations are not two views of {len(own)} images")
         parts: dict[str, Tensor] = {}
         loss = torch.zeros((), device=labels.device)
         both = torch.cat([labels, labels])
@@ -111,8 +107,4 @@ class Objective(nn.Module):
             z = distributed.gather(self.heads[str(level)](representations[level - 1]), len(labels))
             parts[f"level{level}"] = contrast(z, same, self.spec.temperature)
             loss = loss + weight * parts[f"level{level}"]
-        if self.turn is not None:
-            logits = distributed.gather(self.turn(turned), len(labels))
-            parts["rotation"] = F.cross_entropy(logits, hardware.send(augment.turns(len(labels)), labels.device))
-            loss = loss + self.spec.rotation * parts["rotation"]
         return {"loss": loss, **parts}

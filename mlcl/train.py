@@ -21,7 +21,6 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.tensorboard import SummaryWriter
 
 from mlcl import augment, config, distributed, episodes, features, hardware, record, seeds, solve
@@ -84,7 +83,6 @@ class Run:
         torch.manual_seed(seeds.derive(seed, "weights"))
         self.encoder = Encoder(method.encoder, manifest["mean"], manifest["std"]).to(device)
         self.objective = Objective(method.objective, self.encoder.dims, len(self.base.classes)).to(device)
-        self.average = _average(self.encoder, spec.average * self.steps) if spec.average else None
         if spec.compile and device.type == "cuda":
             self.encoder.network.compile()
         self.model = distributed.together(Learner(self.encoder, self.objective), device)
@@ -104,7 +102,7 @@ class Run:
     # -- one step ---------------------------------------------------------------------------------------------
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """The views of the step's images, float [V n, C, H, W], and the labels [N] of the whole batch.
+        """Two views of the step's images, float [2n, C, H, W], and the labels [N] of the whole batch.
 
         The images are this process' share: all N, unless several processes train together.
         """
@@ -112,10 +110,7 @@ class Run:
         size = self.method.training.batch_size
         rows, own = order(len(self.labels), self.seed, epoch)[place * size :][:size], distributed.share(size)
         draws = augment.Draws(size, seeds.generator(self.seed, "views", self.step), own)
-        images = self.images(rows[own])
-        views = augment.two_views(images, self.method.training.augmentation, self.flip, draws)
-        if self.method.objective.rotation:
-            views = torch.cat([views, augment.turned_view(images, self.flip, draws)])
+        views = augment.two_views(self.images(rows[own]), self.method.training.augmentation, self.flip, draws)
         return views, self.labels[hardware.send(rows, self.device)]
 
     def images(self, rows: Tensor) -> Tensor:
@@ -137,18 +132,11 @@ class Run:
         self.optimiser.zero_grad(set_to_none=True)
         parts["loss"].backward()
         self.optimiser.step()
-        if self.average:
-            self.average.update_parameters(self.encoder)
         self.step += 1
         parts = {name: value.detach() for name, value in parts.items()}
         for name, value in parts.items():
             self.sums[name] = self.sums.get(name, 0) + value.double()
         return parts
-
-    @property
-    def kept(self) -> Encoder:
-        """The encoder that the training is for."""
-        return self.average.module if self.average else self.encoder
 
     # -- the end of an epoch ----------------------------------------------------------------------------------
 
@@ -174,10 +162,10 @@ class Run:
     def validate(self) -> dict[str, float]:
         """Few-shot accuracy on the validation classes by nearest centroids: of the last level, and of all together."""
         spec = self.method.training.validation
-        self.kept.eval()
+        self.encoder.eval()
         images = features.batches(self.validation.images, self.device)
         with torch.compiler.set_stance("force_eager"):  # what is compiled is so for training
-            levels = features.embed(self.kept, images, self.device, self.method.training.precision)
+            levels = features.embed(self.encoder, images, self.device, self.method.training.precision)
             vectors = np.concatenate([torch.cat(batch, 1).numpy() for batch in levels])
         bank = solve.Bank(features.Features(vectors, self.encoder.dims), self.device)
         tasks = episodes.sample(
@@ -196,7 +184,6 @@ class Run:
             "encoder": self.encoder.state_dict(),
             "objective": self.objective.state_dict(),
             "optimiser": self.optimiser.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
             "sums": self.sums,
             "history": self.history,
         }
@@ -205,8 +192,6 @@ class Run:
         self.encoder.load_state_dict(state["encoder"])
         self.objective.load_state_dict(state["objective"])
         self.optimiser.load_state_dict(state["optimiser"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
         self.step, self.sums, self.history = state["step"], state["sums"], state["history"]
 
 
@@ -281,7 +266,7 @@ def _train(
                 if witness:
                     witness.step(parts, row)
         if witness:
-            save(run.kept, out / "model.safetensors", made_by)
+            save(run.encoder, out / "model.safetensors", made_by)
             with replacing(records / "metrics.csv") as (temporary,):
                 pd.DataFrame(run.history).to_csv(temporary, index=False, float_format="%.6f")
             images = run.steps * method.training.batch_size
@@ -321,7 +306,7 @@ class Witness:
         self.saved, self.cost = time.monotonic(), 0.0
         self.writer, self.size = SummaryWriter(scratch, purge_step=run.step), run.method.training.batch_size
         if run.step == 0:
-            for i, views in enumerate(run.batch()[0].chunk(run.objective.views), start=1):
+            for i, views in enumerate(run.batch()[0].chunk(2), start=1):
                 self.writer.add_images(f"view {i}", views[:64].cpu(), 0)
         name, images = "/".join(scratch.parts[-3:]), run.steps * self.size
         self.progress = Progress(name, images, "images", done=run.step * self.size)
@@ -385,11 +370,6 @@ def collapsed(row: dict[str, float], method: config.Method) -> list[int]:
     """The levels whose contrastive loss stayed, over an epoch, at the log(2N - 1) of projections that are all equal."""
     uninformed = math.log(2 * method.training.batch_size - 1)
     return [level for level in method.objective.levels if abs(row[f"level{level}"] - uninformed) < 0.02]
-
-
-def _average(encoder: Encoder, steps: float) -> AveragedModel:
-    """The average over about so many steps, each weighing less the longer ago it was (exponentially)."""
-    return AveragedModel(encoder, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / max(steps, 1)), use_buffers=True)
 
 
 def _on_gpu(images: np.ndarray, device: torch.device) -> Tensor | None:

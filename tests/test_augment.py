@@ -64,16 +64,6 @@ def test_a_mirror_is_a_flip():
     torch.testing.assert_close(mirrored, images.flip(3), atol=1e-2, rtol=0)
 
 
-def test_a_turned_view_is_turned_a_quarter_more_from_image_to_image(monkeypatch):
-    monkeypatch.setattr(augment, "view", lambda images, *_: images)
-    images = pictures(6)
-    draws = augment.Draws(10, seeds.generator(0, "views", 0), slice(3, 9))  # the share of one of several processes
-    turned = augment.turned_view(images, True, draws)
-    for i, quarters in enumerate([3, 0, 1, 2, 3, 0]):
-        expected = np.rot90(images[i].numpy(), quarters, (1, 2)) / np.float32(255)
-        np.testing.assert_array_equal(turned[i], expected)
-
-
 def test_without_flip_nothing_is_mirrored():
     """An image bright on the left stays brighter on the left."""
     image = torch.zeros(1, 1, 32, 32, dtype=torch.uint8)

@@ -35,7 +35,6 @@ CASES = {
     },
     4: {
         "shares of 4, 5, 4 and 5": method(18),
-        "with a turned view, shares of 2 and 3": method(9, objective={"cross_entropy": 1, "rotation": 1}),
         # also: nothing trains level 4
         "shares of 1 and 2": method(5, objective={"contrast": "simclr", "levels": {2: 1, 3: 1}}),
     },

@@ -109,42 +109,6 @@ def test_a_state_from_the_middle_of_an_epoch_is_exact(tiny_data):
         assert float(a["loss"]) == float(b["loss"])
 
 
-@pytest.mark.parametrize("extra", [{"average": 0.2}, {}])
-def test_a_state_has_all_that_is_kept(tiny_data, extra):
-    """The running average too, of weights and of batch norm's statistics."""
-    packed, spec = Packed(tiny_data), method(**extra)
-    one = Run(packed, spec, 0, CPU)
-    expected = None
-    decay = 1 - 1 / (0.2 * one.steps)
-    for _ in range(6):
-        one.advance()
-        now = {name: value.clone().double() for name, value in one.encoder.state_dict().items()}
-        if expected is None or not extra:
-            expected = now
-        else:
-            expected = {name: decay * value + (1 - decay) * now[name] for name, value in expected.items()}
-    other = Run(packed, spec, 0, CPU)
-    other.restore(one.state())
-    for name, value in other.kept.state_dict().items():
-        if "num_batches" not in name:
-            torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
-        assert torch.equal(value, one.kept.state_dict()[name])
-
-
-def test_an_average_is_validated_and_saved(tiny_data, tmp_path):
-    plain, averaged = (run(tiny_data, tmp_path / str(share), method(average=share)) for share in (0, 0.5))
-    assert weights(plain) != weights(averaged)
-    first, second = (pd.read_csv(out / "metrics.csv") for out in (plain, averaged))
-    assert first["loss"].equals(second["loss"])
-    assert not first["val_last_level"].equals(second["val_last_level"])
-
-
-def test_turned_views_are_learned(tiny_data, tmp_path):
-    spec = method(epochs=30, learning_rate=0.1).model_copy(update={"objective": config.Objective(rotation=1)})
-    metrics = pd.read_csv(run(tiny_data, tmp_path, spec) / "metrics.csv")
-    assert metrics["rotation"].iloc[-1] < 1.3 < math.log(4) < metrics["rotation"].iloc[0]
-
-
 def test_another_recipe_does_not_continue_this_one(tiny_data, tmp_path):
     spec = method()
     first = run(tiny_data, tmp_path, spec)
