@@ -174,11 +174,12 @@ class Run:
         )  # fmt: skip
         found = solve.accuracies(bank, tasks, ["nearest_centroid"])
         representations = {"val_last_level": f"level{len(bank.dims)}", "val_ensemble": "mean_probability"}
-        return {key: found["nearest_centroid", name].mean() for key, name in representations.items()}
+        return {key: float(found["nearest_centroid", name].mean()) for key, name in representations.items()}
 
     # -- to stop and go on ------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Any]:
+        """Tensors and Python's own numbers alone: `load_state` reads nothing else."""
         return {
             "step": self.step,
             "encoder": self.encoder.state_dict(),
@@ -295,7 +296,8 @@ def load_state(state_file: Path) -> dict[str, Any] | None:
     try:
         return torch.load(state_file, map_location="cpu", weights_only=True) if state_file.exists() else None
     except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
-        raise UserError(f"{state_file}: is damaged; delete it to train from the start") from error
+        reason = str(error).partition("\n")[0].partition(". ")[0]  # of PyTorch's advice the first sentence
+        raise UserError(f"{state_file}: is damaged ({reason}); delete it to train from the start") from error
 
 
 class Witness:

@@ -37,6 +37,10 @@ def run(data, folder, spec, seed=0):
     return folder / "out"
 
 
+def saved_step(scratch):
+    return max((torch.load(state, weights_only=True)["step"] for state in scratch.glob("state*.pt")), default=0)
+
+
 def test_training_learns_and_writes_its_metrics(tiny_data, tmp_path):
     out = run(tiny_data, tmp_path, method(epochs=8))
     metrics = pd.read_csv(out / "metrics.csv")
@@ -77,33 +81,37 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(tiny_data, tmp_path)
         "mlcl.cli.main(sys.argv[1:])"
     )
     command[1:3] = ["-c", script]
-    rng, kills, resumed = np.random.default_rng(0), 0, 0
-    while True:
+    steps = Run(Packed(tiny_data), spec, 0, CPU).steps
+    moments = sorted(np.random.default_rng(0).integers(1, steps - 5, 2))
+    assert moments[-1] > steps / 3  # after the first validation
+    for kills in range(len(moments) + 1):
         process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        if kills < 3:
-            while process.poll() is None and not list((tmp_path / "scratch").glob("state*.pt")):
+        if kills < len(moments):
+            while process.poll() is None and saved_step(tmp_path / "scratch") < moments[kills]:
                 time.sleep(0.01)
-            time.sleep(rng.uniform(0, 0.5) + (2.5 if kills else 0))
             os.kill(process.pid, signal.SIGKILL)
-            kills += 1
         _, said = process.communicate(timeout=120)
-        resumed += "continuing from step" in said
-        if process.returncode == 0:
-            break
-    assert resumed >= 1
+        assert process.returncode == (-signal.SIGKILL if kills < len(moments) else 0), said
+        assert ("continuing from step" in said) == (kills > 0)
     assert weights(tmp_path / "out") == weights(whole)
     assert (tmp_path / "out" / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
 
 
 def test_a_state_from_the_middle_of_an_epoch_is_exact(tiny_data):
+    """Of an epoch after the first that met the validation classes, so that the history has their figures."""
     packed = Packed(tiny_data)
     one = Run(packed, method(), 0, CPU)
-    for _ in range(5):
+    for _ in range(2 * one.steps_per_epoch):
         one.advance()
+        if one.step % one.steps_per_epoch == 0:
+            one.close_epoch()
+    one.advance()
+    assert 0 < one.history[-1]["val_last_level"] <= 1
     other = Run(packed, method(), 0, CPU)
     saved = io.BytesIO()
     torch.save(one.state(), saved)
     other.restore(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
+    assert other.history == one.history
     for _ in range(4):
         a, b = one.advance(), other.advance()
         assert float(a["loss"]) == float(b["loss"])
@@ -127,7 +135,7 @@ def test_a_damaged_state_is_named_and_left(tiny_data, tmp_path, monkeypatch):
     damaged = state.read_bytes()[:-200]
     state.write_bytes(damaged)
     monkeypatch.undo()
-    with pytest.raises(UserError, match=r"state-.*\.pt: is damaged; delete it"):
+    with pytest.raises(UserError, match=r"state-.*\.pt: is damaged \(.+\); delete it"):
         run(tiny_data, tmp_path, method())
     assert state.read_bytes() == damaged
     assert not (tmp_path / "out").exists()
