@@ -10,11 +10,8 @@ from __future__ import annotations
 import pandas as pd
 
 from mlcl import statistics
-from mlcl.evaluations import KEYS
+from mlcl.evaluations import KEYS, Key
 from mlcl.representations import CHOSEN, ensembles, level
-
-Key = tuple[int, str, str]
-"""Shot, processing and classifier."""
 
 
 def choose(rows: pd.DataFrame, levels: range) -> dict[Key, str]:

@@ -86,14 +86,13 @@ def _solve(
         )
         for shot in spec.shots
     }  # fmt: skip
-    tables = []
+    tables, subsets = [], spec.subsets or spec.choose
     count = len(spec.processing) * len(spec.shots) * spec.episodes
     with Progress("/".join(map(str, run)), count, "episodes") as progress:
         for name in spec.processing:
             bank = solve.Bank(process(queries, name, base), device)
             support = supports and solve.Bank(process(supports, name, base), device, spec.support_copies)
             for shot, episodes in tasks.items():
-                subsets = spec.subsets or spec.choose
                 found = solve.accuracies(bank, episodes, spec.classifiers, support, threads, progress.advance, subsets)
                 for key, values in found.items():
                     names = dict(zip(evaluations.KEYS, (shot, name, *key), strict=True))

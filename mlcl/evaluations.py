@@ -25,6 +25,8 @@ PROTOCOL = ("split", "way", "queries", "support_copies", "seed")
 
 Run = tuple[str, str, int]
 """Data set, method and seed."""
+Key = tuple[int, str, str]
+"""Shot, processing and classifier."""
 
 
 class Found(NamedTuple):
@@ -34,8 +36,8 @@ class Found(NamedTuple):
     """The values of `PROTOCOL`'s keys."""
     data: dict[str, str] | None
     """SHA-256 of each file of the packed data; None where it was not recorded."""
-    chosen: dict[tuple[int, str, str], str]
-    """(shot, processing, classifier) -> the representation that was chosen on the validation classes, if one was."""
+    chosen: dict[Key, str]
+    """The representation that was chosen on the validation classes, if one was."""
 
 
 def write(
@@ -44,7 +46,7 @@ def write(
     rows: pd.DataFrame,
     spec: Evaluation,
     data: dict[str, str] | None,
-    chosen: dict[tuple[int, str, str], str] | None = None,
+    chosen: dict[Key, str] | None = None,
 ) -> None:
     """`rows` has `KEYS`, episode and accuracy; the run is put before them."""
     table = pyarrow.Table.from_pandas(

@@ -27,6 +27,13 @@ def ensembles(levels: Sequence[int]) -> list[str]:
     return [*map(level, levels), *map(subset, partial(levels)), *([ENSEMBLE] if len(levels) > 1 else [])]
 
 
+def spelled(representation: str, levels: Sequence[int]) -> str:
+    """The levels that one of `ensembles` spans: 2 + 3 for level2+3."""
+    return " + ".join(
+        map(str, levels) if representation == ENSEMBLE else representation.removeprefix("level").split("+")
+    )
+
+
 def partial(levels: Sequence[int]) -> list[tuple[int, ...]]:
     """The subsets of more than one level and fewer than all."""
     return [chosen for count in range(2, len(levels)) for chosen in combinations(levels, count)]

@@ -13,7 +13,7 @@ import pandas as pd
 from mlcl import evaluations, representations, statistics
 from mlcl.config import Evaluation, Experiment, Method
 from mlcl.errors import UserError
-from mlcl.evaluations import KEYS, PROTOCOL, Run
+from mlcl.evaluations import KEYS, PROTOCOL, Key, Run
 
 
 class Cell(NamedTuple):
@@ -32,7 +32,7 @@ class Results(NamedTuple):
     """In percent, [seeds, episodes]; the cells in the config's order."""
     evaluations: dict[tuple[str, str], list[Path]]
     """The files behind a data set and method, seed by seed."""
-    chosen: dict[tuple[str, str], list[dict[tuple[int, str, str], str]]]
+    chosen: dict[tuple[str, str], list[dict[Key, str]]]
     """What was chosen on the validation classes, seed by seed, as `evaluations.Found` has it."""
 
 
@@ -63,11 +63,11 @@ def summarize(accuracies: dict[Cell, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(rows).rename(columns={"half_width": "ci95", "half_width_over_seeds": "ci95_over_seeds"})
 
 
-def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, tuple[Path, pd.DataFrame, dict]]:
+def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, tuple[Path, pd.DataFrame, dict[Key, str]]]:
     """Each evaluation's path, accuracies as `_by_episode` gives them, and what was chosen: every run of the experiment
     and no other."""
     wanted = dict.fromkeys(product(experiment.datasets, experiment.recipes, experiment.seeds))
-    found: dict[Run, tuple[Path, pd.DataFrame, dict]] = {}
+    found: dict[Run, tuple[Path, pd.DataFrame, dict[Key, str]]] = {}
     data: dict[str, tuple[Path, dict[str, str]]] = {}
     for path in sorted(map(Path, paths)):
         run, frame, protocol, made_of, chosen = evaluations.read(path)

@@ -118,8 +118,7 @@ def _gathered(rows: pd.DataFrame, first: str, second: str) -> Finding:
     said = {1: f"{first} does better than {second}", -1: f"{first} does worse than {second}", 0: "not told apart"}
     columns: dict[int, list[str]] = {value: [] for value in said}
     for row in rows.to_dict("records"):
-        amount = f"{row['difference']:+z.2f} ± {row['ci95']:.2f}".replace("-", MINUS)
-        columns[verdict(row)].append(f"{row['dataset']} {row['shot']}-shot ({amount})")
+        columns[verdict(row)].append(f"{row['dataset']} {row['shot']}-shot ({_amount(row)})")
     if not columns[1] and not columns[-1]:
         said[0] = f"{first} and {second} are not told apart"
     text = "; ".join(f"{said[value]} on {', '.join(where)}" for value, where in columns.items() if where)
@@ -144,6 +143,10 @@ def said(row: dict, first: str, second: str) -> str:
     return f"{sentence}, and over training seeds too ({over_seeds})."
 
 
+def _amount(row: dict) -> str:
+    return f"{row['difference']:+z.2f} ± {row['ci95']:.2f}".replace("-", MINUS)
+
+
 def points(mean: float, half_width: float) -> str:
     """An interval by its ends."""
     return " to ".join(f"{end:+z.2f}".replace("-", MINUS) for end in (mean - half_width, mean + half_width))
@@ -163,9 +166,8 @@ def better(frame: pd.DataFrame) -> Iterator[Finding]:
                 none.append(f"{dataset} {shot}-shot")
                 continue
             best = max(better, key=itemgetter("difference"))
-            amount = f"{best['difference']:+z.2f} ± {best['ci95']:.2f}"
             more = f", of {len(better)} that do" if len(better) > 1 else ""
-            said.append(f"{best['label']} on {dataset} {shot}-shot ({amount}{more})")
+            said.append(f"{best['label']} on {dataset} {shot}-shot ({_amount(best)}{more})")
             made_by |= dict.fromkeys(f"{best['first_evaluations']}; {best['second_evaluations']}".split("; "))
         if none:
             said.append(f"none is shown to on {', '.join(none)}" if said else "none is shown to in any column")
@@ -178,10 +180,9 @@ def chosen(frame: pd.DataFrame) -> Iterator[Finding]:
         lines = rows.to_dict("records")
         verdicts = [verdict(row) for row in lines]
         text = f"{block}: better in {verdicts.count(1)} of {len(lines)}, worse in {verdicts.count(-1)}"
-        if gains := [row for row in lines if verdict(row) > 0]:
+        if gains := [row for row, value in zip(lines, verdicts, strict=True) if value > 0]:
             most = max(gains, key=itemgetter("difference"))
-            amount = f"{most['difference']:+z.2f} ± {most['ci95']:.2f}"
-            text += f"; most by {most['label']} on {most['dataset']} {most['shot']}-shot ({amount})"
+            text += f"; most by {most['label']} on {most['dataset']} {most['shot']}-shot ({_amount(most)})"
         made_by = dict.fromkeys("; ".join([*rows["first_evaluations"], *rows["second_evaluations"]]).split("; "))
         yield Finding(f"{text}.", tuple(made_by))
 

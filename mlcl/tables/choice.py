@@ -9,7 +9,7 @@ from itertools import product
 import pandas as pd
 
 from mlcl.config import Experiment
-from mlcl.representations import ENSEMBLE
+from mlcl.representations import spelled
 from mlcl.tables import contrasts
 from mlcl.tables.contrasts import Pair
 from mlcl.tables.factorial import pairs as claims
@@ -44,17 +44,12 @@ def _pairs(experiment: Experiment) -> Iterator[Pair]:
 def _chosen(study: Study) -> Iterator[str]:
     """A note a method: which levels, and by how many of its trainings."""
     experiment, evaluation = study.experiment, study.experiment.evaluation
+    names = titles(experiment)
     first = evaluation.processing[0], evaluation.classifiers[0]
-    for name in experiment.methods:
-        levels, said = experiment.methods[name].encoder.levels, []
+    for name, method in experiment.methods.items():
+        levels, said = method.encoder.levels, []
         for dataset, shot in columns(experiment):
-            runs = Counter(_words(found[shot, *first], levels) for found in study.results.chosen[dataset, name])
+            runs = Counter(spelled(found[shot, *first], levels) for found in study.results.chosen[dataset, name])
             some = " or ".join(f"{text} ({count})" if len(runs) > 1 else text for text, count in runs.items())
             said.append(f"{some} on {dataset} {shot}-shot")
-        yield f"{titles(experiment)[name]}: {'; '.join(said)}."
-
-
-def _words(representation: str, levels: tuple[int, ...]) -> str:
-    """2 + 3 for level2+3."""
-    chosen = map(str, levels) if representation == ENSEMBLE else representation.removeprefix("level").split("+")
-    return " + ".join(chosen)
+        yield f"{names[name]}: {'; '.join(said)}."

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from mlcl.config import Experiment
-from mlcl.representations import ENSEMBLE, level, partial, subset
+from mlcl.representations import ensembles, level, spelled
 from mlcl.tables import contrasts
 from mlcl.tables.contrasts import Pair
 from mlcl.tables.layout import MINUS, Table
@@ -24,8 +24,7 @@ def _pairs(experiment: Experiment) -> Iterator[Pair]:
     names, of = titles(experiment), sides(experiment)
     for name, method in experiment.methods.items():
         levels = method.encoder.levels
-        solved_by = {str(number): level(number) for number in levels[:-1]}
-        solved_by |= {" + ".join(map(str, some)): subset(some) for some in partial(levels)}
-        solved_by |= {" + ".join(map(str, levels)): ENSEMBLE}
-        for label, representation in solved_by.items():
-            yield Pair(names[name], label, Side(name, representation), of[name, "last level"])
+        for representation in ensembles(levels):
+            if representation != level(levels[-1]):
+                label = spelled(representation, levels)
+                yield Pair(names[name], label, Side(name, representation), of[name, "last level"])
