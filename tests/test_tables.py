@@ -19,6 +19,7 @@ from mlcl import choice, evaluations, representations, tables
 from mlcl.config import Evaluation, Experiment
 from mlcl.errors import UserError
 from mlcl.tables.layout import MINUS, Number, Row, Table, latex, markdown
+from mlcl.tables.study import solved
 
 EPISODES = 12
 CLASSIFIERS = ["nearest_centroid", "cosine_centroid"]
@@ -233,6 +234,16 @@ def test_notes_say_how_it_was_measured(written):
                 assert part in text
             assert "nearest centroid" in text
             assert "covers the sampling of the episodes, not that of the trainings" in text
+
+
+def test_a_note_says_what_is_not_plain():
+    plain = Evaluation(episodes=12)
+    assert solved(plain, "nearest_centroid") == "15 queries a class, 12 episodes of the test split, nearest centroid"
+    other = plain.model_copy(update={"support_copies": 5, "processing": ("power_centre", "l2")})
+    assert solved(other, "nearest_centroid") == (
+        "15 queries a class, 12 episodes of the test split, nearest centroid "
+        "(features: square root, centred, unit length), 5 augmented copies for each support image"
+    )
 
 
 def test_the_same_bytes_whatever_the_order_of_the_files(written, tmp_path):

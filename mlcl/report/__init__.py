@@ -27,7 +27,7 @@ from mlcl.report import words
 from mlcl.statistics import interval
 from mlcl.tables import FIGURES, TABLES
 from mlcl.tables.layout import shown
-from mlcl.tables.study import Study, encoder, read, roles, sides, titles
+from mlcl.tables.study import Study, encoder, read, roles, sides, solved, titles
 
 HERE = Path(__file__).parent
 OF_ALL = (*FIGURES, "training")
@@ -106,6 +106,7 @@ def write(
         roles=list(roles(experiment, next(iter(experiment.methods)))),
         accuracy=lambda run, shot, role: _accuracy(study, run, shot, role),
         encoder=encoder,
+        solved=solved,
         loss=_loss,
         path=lambda run: f"{run.dataset}/{run.method}/{run.seed}",
     )
@@ -159,7 +160,7 @@ def _common(runs: Sequence[Run]) -> dict[str, Any]:
         "seconds": sum(found["seconds"] for found in records),
         "joules": None if None in joules else sum(joules),
         "code": Counter(_commit(found["commit"]) for found in records),
-        "versions": Counter(", ".join(f"{k} {v}" for k, v in found["versions"].items()) for found in records),
+        "versions": Counter(", ".join(f"{k} {v}" for k, v in found["versions"].items() if v) for found in records),
         "hardware": Counter(_hardware(found["hardware"]) for found in records),
         "first": min(datetime.fromisoformat(found["started"]) for found in records).date().isoformat(),
         "last": max(datetime.fromisoformat(found["started"]) for found in records).date().isoformat(),

@@ -11,14 +11,7 @@ from mlcl.config import Experiment
 from mlcl.tables import contrasts
 from mlcl.tables.contrasts import Pair
 from mlcl.tables.layout import MINUS, Table
-from mlcl.tables.study import Study, sides, titles, words
-
-FEATURES = {
-    "l2": "unit length",
-    "centre": "centred, unit length",
-    "power": "square root, unit length",
-    "power_centre": "square root, centred, unit length",
-}
+from mlcl.tables.study import FEATURES, Study, sides, titles, words
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:

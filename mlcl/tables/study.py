@@ -13,10 +13,17 @@ import numpy as np
 import pandas as pd
 
 from mlcl import representations, results
-from mlcl.config import Experiment, Method
+from mlcl.config import Evaluation, Experiment, Method
 from mlcl.representations import CHOSEN, ENSEMBLE, level
 from mlcl.results import Cell, Results
 from mlcl.tables import published
+
+FEATURES = {
+    "l2": "unit length",
+    "centre": "centred, unit length",
+    "power": "square root, unit length",
+    "power_centre": "square root, centred, unit length",
+}
 
 
 class Side(NamedTuple):
@@ -130,11 +137,21 @@ def protocol(experiment: Experiment, classifier: str) -> str:
     evaluation = experiment.evaluation
     shots, seeds = (", ".join(map(str, numbers)) for numbers in (evaluation.shots, experiment.seeds))
     return (
-        f"{evaluation.way}-way, shots: {shots}, {evaluation.queries} queries a class, {evaluation.episodes} episodes "
-        f"of the {evaluation.split} split, {words(classifier)}; training seeds: {seeds}. After ± stands the "
-        "half-width of Student's 95% interval over the episodes, each averaged over the seeds first: it covers the "
-        "sampling of the episodes, not that of the trainings."
+        f"{evaluation.way}-way, shots: {shots}, {solved(evaluation, classifier)}; training seeds: {seeds}. After ± "
+        "stands the half-width of Student's 95% interval over the episodes, each averaged over the seeds first: it "
+        "covers the sampling of the episodes, not that of the trainings."
     )
+
+
+def solved(evaluation: Evaluation, classifier: str) -> str:
+    """Which episodes, and by what they are solved: what is not the plain features and images is said."""
+    text = f"{evaluation.queries} queries a class, {evaluation.episodes} episodes of the {evaluation.split} split, "
+    text += words(classifier)
+    if evaluation.processing[0] != "l2":
+        text += f" (features: {FEATURES[evaluation.processing[0]]})"
+    if evaluation.support_copies:
+        text += f", {evaluation.support_copies} augmented copies for each support image"
+    return text
 
 
 def best(frame: pd.DataFrame, column: str, rank: int = 1) -> pd.Series:
