@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from mlcl.errors import UserError
 
@@ -123,14 +123,19 @@ Dataset = Annotated[
 # -- training -----------------------------------------------------------------------------------------------
 
 
+# A value that is given once for every level, or as a list with one each.
+ONE_OR_EACH = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
+
+
 class Encoder(Part):
     name: Literal["conv4", "resnet12"] = "conv4"
     width: Positive = 64
     """Channels of the first level: conv4 keeps it at every level, resnet12 multiplies it by 1, 2.5, 5 and 10."""
-    pool: Positive = 1
-    """A level's map is pooled on a grid of pool x pool cells, then flattened."""
-    pooling: Literal["average", "max"] = "average"
-    """What each cell keeps of its part of the map."""
+    pool: Annotated[tuple[Positive, ...], ONE_OR_EACH] = (1,)
+    """A level's map is pooled on a grid of pool x pool cells, then flattened: one number for every level, or one each,
+    as in [5, 5, 5, 1]."""
+    pooling: Annotated[tuple[Literal["average", "max"], ...], ONE_OR_EACH] = ("average",)
+    """What each cell keeps of its part of the map: one for every level, or one each, as in [max, max, max, average]."""
     drop_block: Fraction = 0.0
     """resnet12 only: the share of the last two levels' maps that DropBlock drops while training."""
 
@@ -138,6 +143,19 @@ class Encoder(Part):
     def levels(self) -> tuple[int, ...]:
         """The levels' numbers, first to last, counted from 1."""
         return tuple(range(1, LEVELS[self.name] + 1))
+
+    @property
+    def cells(self) -> list[tuple[int, str]]:
+        """`pool` and `pooling` of every level."""
+        each = (given * len(self.levels) if len(given) == 1 else given for given in (self.pool, self.pooling))
+        return list(zip(*each, strict=True))
+
+    @model_validator(mode="after")
+    def _one_for_every_level_or_each(self):
+        for key, given in {"pool": self.pool, "pooling": self.pooling}.items():
+            if len(given) not in (1, len(self.levels)):
+                raise ValueError(f"{key}: give one for every level or {len(self.levels)}, not {len(given)}")
+        return self
 
     @model_validator(mode="after")
     def _drop_block_needs_resnet12(self):

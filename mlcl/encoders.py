@@ -25,7 +25,7 @@ POOLING = {"average": F.adaptive_avg_pool2d, "max": F.adaptive_max_pool2d}
 
 
 class Encoder(nn.Module):
-    """Normalises the images, runs the network, and pools each level's map over a grid of pool x pool cells."""
+    """Normalises the images, runs the network, and pools each level's map over a grid of cells."""
 
     def __init__(self, spec: config.Encoder, mean: list[float], std: list[float]):
         """`mean` and `std` are the training images' channel statistics, in [0, 1]: their length sets the channels."""
@@ -43,13 +43,15 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """float [N, C, H, W] in [0, 1] -> one representation [N, D_l] a level."""
-        pool = POOLING[self.spec.pooling]
-        return [pool(m, self.spec.pool).permute(0, 2, 3, 1).flatten(1) for m in self.maps(images)]
+        return [
+            POOLING[pooling](m, pool).permute(0, 2, 3, 1).flatten(1)
+            for m, (pool, pooling) in zip(self.maps(images), self.spec.cells, strict=True)
+        ]
 
     @property
     def dims(self) -> list[int]:
         """D_l of every level."""
-        return [channels * self.spec.pool**2 for channels in self.network.channels]
+        return [channels * pool**2 for channels, (pool, _) in zip(self.network.channels, self.spec.cells, strict=True)]
 
 
 def save(encoder: Encoder, path: Path, made_by: dict[str, Any]) -> None:

@@ -41,9 +41,17 @@ def test_pooling_on_a_grid_flattens_its_cells():
     assert all(v.shape == (3, 16) for v in vectors)
     assert maps[0].shape == (3, 4, 16, 16)
     assert torch.allclose(vectors[0][1, 4:8], maps[0][1, :, :8, 8:].mean((1, 2)))  # the cell in the upper right
-    most = encoders.Encoder(spec.model_copy(update={"pooling": "max"}), *GREY)
-    most.load_state_dict(encoder.state_dict())
-    assert torch.equal(most.eval()(images)[0][1, 4:8], maps[0][1, :, :8, 8:].amax((1, 2)))
+
+
+def test_every_level_has_its_own_cells():
+    spec = config.Encoder(name="conv4", width=4, pool=[3, 2, 2, 1], pooling=["max", "max", "average", "average"])
+    encoder = encoders.Encoder(spec, *GREY).eval()
+    images = torch.rand(3, 1, 32, 32)
+    maps, vectors = encoder.maps(images), encoder(images)
+    assert encoder.dims == [v.shape[1] for v in vectors] == [36, 16, 16, 4]
+    assert torch.equal(vectors[1][1, 4:8], maps[1][1, :, :4, 4:].amax((1, 2)))
+    assert torch.allclose(vectors[2][1, 4:8], maps[2][1, :, :2, 2:].mean((1, 2)))
+    assert torch.allclose(vectors[3], maps[3].mean((2, 3)))
 
 
 def test_drop_block_drops_in_training_only():
