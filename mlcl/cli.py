@@ -94,8 +94,9 @@ def train(given: argparse.Namespace) -> None:
     method = config.part(config.Method, given.method)
     devices = hardware.devices(given.device, given.gpus)
     train(
-        given.data, method, given.seed, devices, given.out, given.records or given.out, given.scratch, given.max_minutes
-    )
+        given.data, method, given.seed, devices, given.out, given.records or given.out, given.scratch,
+        given.max_minutes, given.teacher,
+    )  # fmt: skip
 
 
 def run(given: argparse.Namespace) -> None:
@@ -245,6 +246,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for model.safetensors")
     command.add_argument("--records", type=Path, metavar="DIR", help="for run.json, metrics.csv; default: --out")
     command.add_argument("--scratch", type=Path, required=True, metavar="DIR", help="for the state and TensorBoard")
+    command.add_argument("--teacher", type=Path, metavar="FILE", help="model.safetensors, for objective.distillation")
     minutes(command)
 
     command = stage(run, "Run an experiment as far as its tables, one run after another in this process.")

@@ -164,8 +164,22 @@ class Encoder(Part):
         return self
 
 
+class Distillation(Part):
+    """What a trained method says of the base classes is learnt too (Hinton et al. 2015, section 2), with the values of
+    the sequential self-distillation of RFS (Tian et al. 2020):
+
+        loss = (1 - weight) * loss + weight * temperature^2 * KL(p_teacher, p)
+
+    with p the classes' probabilities at that temperature."""
+
+    teacher: Name
+    """A method that stands earlier in the config; each run learns from its run on the same data set and seed."""
+    weight: Fraction = 0.5
+    temperature: Annotated[float, Field(gt=0)] = 4.0
+
+
 class Objective(Part):
-    """loss = cross_entropy * CE + sum over levels l of levels[l] * contrast(z_l)."""
+    """loss = cross_entropy * CE + sum over levels l of levels[l] * contrast(z_l); `Distillation` adds to it."""
 
     cross_entropy: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the cross-entropy on the last level's representation."""
@@ -176,6 +190,8 @@ class Objective(Part):
     temperature: Annotated[float, Field(gt=0)] = 0.1
     projection: Positive = 128
     """Output dimension of each level's projection head."""
+    distillation: Distillation | None = None
+    """The method to learn from besides."""
 
     @model_validator(mode="after")
     def _something_to_learn(self):
@@ -183,6 +199,8 @@ class Objective(Part):
             raise ValueError("contrast and levels go together: give both, or neither")
         if not self.cross_entropy and not self.levels:
             raise ValueError("nothing to learn: give cross_entropy a weight, or set contrast and levels")
+        if self.distillation and not self.cross_entropy:
+            raise ValueError("distillation is between classifiers of the base classes: give cross_entropy a weight")
         return self
 
 
@@ -375,6 +393,19 @@ class Experiment(Part):
     @model_validator(mode="after")
     def _sweeps_apply(self):
         _ = self._swept
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_are_trained_before(self):
+        earlier: dict[str, Method] = {}
+        for name, method in self.recipes.items():
+            spec = method.objective.distillation
+            if spec and (spec.teacher not in earlier or not earlier[spec.teacher].objective.cross_entropy):
+                raise ValueError(
+                    f"methods.{name}.objective.distillation.teacher: {spec.teacher} is no method with cross_entropy "
+                    "that stands earlier"
+                )
+            earlier[name] = method
         return self
 
     @property

@@ -3,6 +3,8 @@
 encoder = Encoder(spec, mean, std)
 vectors = encoder(images)           # one [N, D_l] a level, first to last
 save(encoder, path, made_by={...}); encoder, made_by = load(path)
+
+A checkpoint of a training with cross-entropy holds its classifier of the base classes too, for those who learn from it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from mlcl import config
 from mlcl.errors import UserError
 from mlcl.files import replacing
 
+CLASSIFIER = "classifier."  # what its tensors' names begin with in a checkpoint
 POOLING = {"average": F.adaptive_avg_pool2d, "max": F.adaptive_max_pool2d}
 
 
@@ -54,9 +57,11 @@ class Encoder(nn.Module):
         return [channels * pool**2 for channels, (pool, _) in zip(self.network.channels, self.spec.cells, strict=True)]
 
 
-def save(encoder: Encoder, path: Path, made_by: dict[str, Any]) -> None:
+def save(encoder: Encoder, path: Path, made_by: dict[str, Any], classifier: nn.Linear | None = None) -> None:
     """One safetensors file with the weights, and in its metadata the encoder's spec and what made it."""
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    if classifier is not None:
+        tensors |= {CLASSIFIER + name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}
     about = {"encoder": encoder.spec.model_dump(), "made_by": made_by}
     with replacing(path) as (temporary,):
         # One entry: safetensors writes several in an order that changes from run to run.
@@ -65,6 +70,12 @@ def save(encoder: Encoder, path: Path, made_by: dict[str, Any]) -> None:
 
 def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
     """The encoder in evaluation mode, and what made it. Raises `UserError` where the file is missing or damaged."""
+    encoder, _, made_by = load_with_classifier(path)
+    return encoder, made_by
+
+
+def load_with_classifier(path: Path) -> tuple[Encoder, nn.Linear | None, dict[str, Any]]:
+    """As `load`, with the classifier of its last level, where it was trained with one."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["mlcl"])
@@ -73,8 +84,13 @@ def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
         raise UserError(f"{path}: is no readable checkpoint ({error}); train again, or restore the file") from error
     spec = config.Encoder.model_validate(about["encoder"])
     encoder = Encoder(spec, tensors["mean"].flatten().tolist(), tensors["std"].flatten().tolist())
+    linear = {name.removeprefix(CLASSIFIER): tensors.pop(name) for name in list(tensors) if name.startswith(CLASSIFIER)}
     encoder.load_state_dict(tensors)
-    return encoder.eval(), about["made_by"]
+    classifier = None
+    if linear:
+        classifier = nn.Linear(*reversed(linear["weight"].shape))
+        classifier.load_state_dict(linear)
+    return encoder.eval(), classifier, about["made_by"]
 
 
 def build(spec: config.Encoder, channels: int) -> Conv4 | ResNet12:

@@ -1,6 +1,7 @@
 """The loss: cross-entropy at the last level and contrastive losses at several, each on its projection head.
 
 loss = cross_entropy * CE + sum over levels l of w_l * contrast(z_l),   z_l = g_l(r_l) / |g_l(r_l)|
+loss = (1 - w) * loss + w * T^2 * KL(p_teacher, p)                      where there is a teacher
 
 with r_l the level's representation and g_l its head (Multi-Level Contrastive Learning, arXiv 2107.07608; the
 abstract fixes the idea, not the formula, for which the field's standard stands in).
@@ -14,6 +15,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mlcl import config, distributed
+from mlcl.teacher import divergence
 
 
 def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -83,11 +85,12 @@ class Objective(nn.Module):
         self.heads = nn.ModuleDict({str(k): ProjectionHead(dims[k - 1], spec.projection) for k in spec.levels})
         self.classifier = nn.Linear(dims[-1], classes) if spec.cross_entropy else None
 
-    def forward(self, representations: list[Tensor], labels: Tensor) -> dict[str, Tensor]:
+    def forward(self, representations: list[Tensor], labels: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """The parts of the loss and their weighted sum `loss`, all scalars, and the training `accuracy`.
 
         representations: one [2n, D_l] a level, the first views above the second ones; labels: [N] of the whole batch,
-        of which this process' share are n images: all of them, unless several processes train together.
+        of which this process' share are n images: all of them, unless several processes train together; target: the
+        teacher's logits [2n, classes], where there is a teacher.
         Raises ValueError where there are not two views an image.
         """
         own = labels[distributed.share(len(labels))]
@@ -107,4 +110,9 @@ class Objective(nn.Module):
             z = distributed.gather(self.heads[str(level)](representations[level - 1]), len(labels))
             parts[f"level{level}"] = contrast(z, same, self.spec.temperature)
             loss = loss + weight * parts[f"level{level}"]
+        if self.spec.distillation:
+            weight, temperature = self.spec.distillation.weight, self.spec.distillation.temperature
+            target = distributed.gather(target, len(labels))
+            parts["distillation"] = divergence(logits, target, temperature)
+            loss = (1 - weight) * loss + weight * parts["distillation"]
         return {"loss": loss, **parts}

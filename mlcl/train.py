@@ -31,6 +31,7 @@ from mlcl.files import alone, clear_unfinished, replacing
 from mlcl.fingerprint import fingerprint
 from mlcl.objectives import Objective
 from mlcl.progress import Progress
+from mlcl.teacher import Teacher
 
 SAVE_SECONDS = 60.0
 SAVE_COST = 50  # at the end of an epoch, where this many times as long as a save takes has passed since the last
@@ -62,14 +63,16 @@ class Learner(nn.Module):
         super().__init__()
         self.encoder, self.objective = encoder, objective
 
-    def forward(self, views: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        return self.objective(self.encoder(views), labels)
+    def forward(self, views: Tensor, labels: Tensor, target: Tensor | None) -> dict[str, Tensor]:
+        return self.objective(self.encoder(views), labels, target)
 
 
 class Run:
     """A training in progress: all that changes from step to step."""
 
-    def __init__(self, packed: Packed, method: config.Method, seed: int, device: torch.device):
+    def __init__(
+        self, packed: Packed, method: config.Method, seed: int, device: torch.device, teacher: Path | None = None
+    ):
         spec, manifest = method.training, packed.manifest
         self.method, self.seed, self.device, self.flip = method, seed, device, manifest["flip"]
         self.base, self.validation = packed.split("train"), packed.split("val")
@@ -83,8 +86,10 @@ class Run:
         torch.manual_seed(seeds.derive(seed, "weights"))
         self.encoder = Encoder(method.encoder, manifest["mean"], manifest["std"]).to(device)
         self.objective = Objective(method.objective, self.encoder.dims, len(self.base.classes)).to(device)
-        if spec.compile and device.type == "cuda":
+        compiled = spec.compile and device.type == "cuda"
+        if compiled:
             self.encoder.network.compile()
+        self.teacher = Teacher(teacher, self.base.classes, device, compiled) if teacher else None
         self.model = distributed.together(Learner(self.encoder, self.objective), device)
         self.optimiser = torch.optim.SGD(
             [*self.encoder.parameters(), *self.objective.parameters()],
@@ -128,7 +133,7 @@ class Run:
         views, labels = self.batch()
         torch.manual_seed(seeds.derive(self.seed, "drop", self.step, distributed.rank()))
         with hardware.autocast(self.device, self.method.training.precision):
-            parts = self.model(views, labels)
+            parts = self.model(views, labels, self.teacher(views) if self.teacher else None)
         self.optimiser.zero_grad(set_to_none=True)
         parts["loss"].backward()
         self.optimiser.step()
@@ -205,15 +210,21 @@ def train(
     records: Path,
     scratch: Path,
     max_minutes: float = math.inf,
+    teacher: Path | None = None,
 ) -> None:
     """Write out/model.safetensors (the encoder), records/metrics.csv (one row an epoch) and records/run.json.
 
     `scratch` holds what is of use only while training: the state from which a killed run continues, and TensorBoard's
-    events. On several devices, a process each shares every batch; so do the processes that torchrun starts by hand, on
-    several hosts for instance. Raises `UserError` for bad input, where the loss stops being finite, where another
-    training uses `scratch`, where one of the processes fails, and after `max_minutes`, its state saved.
+    events. `teacher` is the checkpoint to learn from, where the method has a distillation. On several devices, a
+    process each shares every batch; so do the processes that torchrun starts by hand, on several hosts for instance.
+    Raises `UserError` for bad input, where the loss stops being finite, where another training uses `scratch`, where
+    one of the processes fails, and after `max_minutes`, its state saved.
     """
-    arguments = (data, method, seed, devices, out, records, scratch, time.time() + 60 * max_minutes)
+    if method.objective.distillation and teacher is None:
+        raise UserError("objective.distillation: give the teacher's model.safetensors with --teacher")
+    if teacher and not method.objective.distillation:
+        raise UserError(f"{teacher}: the method has no objective.distillation, and so no use for a teacher")
+    arguments = (data, method, seed, devices, out, records, scratch, time.time() + 60 * max_minutes, teacher)
     if len(devices) > 1:
         distributed.launch(len(devices), _train, *arguments)
     else:
@@ -229,6 +240,7 @@ def _train(
     records: Path,
     scratch: Path,
     deadline: float,
+    teacher: Path | None,
 ) -> None:
     hardware.keep_memory()
     torch.set_num_threads(method.training.threads)
@@ -239,7 +251,7 @@ def _train(
     with distributed.joined(devices) as device, contextlib.ExitStack() as held:
         if distributed.rank() == 0:  # a training that was killed may take a moment to die
             held.enter_context(alone(scratch, "training there", LOCK_SECONDS))
-        run = Run(packed, method, seed, device)
+        run = Run(packed, method, seed, device, teacher)
         # What the result depends on: only a state of the same is continued.
         made_by = {
             "data": packed.manifest["sha256"],
@@ -250,7 +262,7 @@ def _train(
             "torch": torch.__version__,
             "device": device.type,
             "precision": hardware.precision(device, method.training.precision),
-        }
+        } | ({"teacher": run.teacher.sha256} if run.teacher else {})
         digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
         state_file = scratch / f"state-{digest[:12]}.pt"
         took = resume(run, state_file)
@@ -267,7 +279,7 @@ def _train(
                 if witness:
                     witness.step(parts, row)
         if witness:
-            save(run.encoder, out / "model.safetensors", made_by)
+            save(run.encoder, out / "model.safetensors", made_by, run.objective.classifier)
             with replacing(records / "metrics.csv") as (temporary,):
                 pd.DataFrame(run.history).to_csv(temporary, index=False, float_format="%.6f")
             images = run.steps * method.training.batch_size

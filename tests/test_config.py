@@ -39,6 +39,18 @@ def test_methods_inherit_key_by_key(write_config):
         ({"methods.multi_level.objective.levels": {}}, "contrast and levels go together"),
         ({"methods.cross_entropy.objective.cross_entropy": 0}, "nothing to learn"),
         ({"encoder.drop_block": 0.1}, "drop_block is for resnet12"),
+        (
+            {"methods.multi_level.objective.distillation": {"teacher": "cross_entropy"}},
+            "methods.multi_level.objective: distillation is between classifiers of the base classes",
+        ),
+        (
+            {"methods.cross_entropy.objective.distillation": {"teacher": "multi_level"}},
+            "methods.cross_entropy.objective.distillation.teacher: multi_level is no method with cross_entropy that",
+        ),
+        (
+            {"methods.student": {"objective": {"cross_entropy": 1, "distillation": {"teacher": "multi_level"}}}},
+            "methods.student.objective.distillation.teacher: multi_level is no method with cross_entropy that",
+        ),
         ({"encoder.pool": [5, 1]}, "encoder: pool: give one for every level or 4, not 2"),
         ({"encoder.pool": [5, 5, 0, 1]}, "encoder.pool.2: Input should be greater than or equal to 1 (given: 0)"),
         ({"encoder.pooling": "mean"}, "encoder.pooling.0: Input should be 'average' or 'max' (given: 'mean')"),

@@ -31,6 +31,7 @@ CASES = {
     2: {
         "equal shares": method(16),
         "shares of 8 and 9": method(17),
+        "with a teacher": method(17, objective={"cross_entropy": 1, "distillation": {"teacher": "any"}}),
         "resnet12, shares of 3 and 4": method(7, encoder={"name": "resnet12", "width": 2, "pool": 2}),
     },
     4: {
@@ -47,6 +48,8 @@ def steps(data, spec, count=4):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mlcl.distributed.together", lambda model, device: together(model.double(), device))
         run = Run(Packed(data), spec, 0, CPU)
+    if spec.objective.distillation:  # in the place of an encoder: some logits of each view
+        run.teacher = lambda views: views.flatten(1)[:, 100:108]
     batch = run.batch
     run.batch = lambda: (batch()[0].double(), batch()[1])
     parts = run.advance()

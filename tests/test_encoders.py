@@ -83,6 +83,19 @@ def test_a_saved_encoder_comes_back(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
 
 
+def test_a_saved_classifier_comes_back(tmp_path):
+    encoder, classifier = encoders.Encoder(config.Encoder(width=4), *GREY), torch.nn.Linear(4, 7)
+    encoders.save(encoder, tmp_path / "without", {})
+    encoders.save(encoder, tmp_path / "with", {"seed": 3}, classifier)
+    assert encoders.load_with_classifier(tmp_path / "without")[1] is None
+    again, linear, made_by = encoders.load_with_classifier(tmp_path / "with")
+    representation = torch.rand(5, 4)
+    assert torch.equal(linear(representation), classifier(representation))
+    images = torch.rand(2, 1, 16, 16)
+    assert torch.equal(again(images)[-1], encoders.load(tmp_path / "without")[0](images)[-1])
+    assert made_by == {"seed": 3}
+
+
 def test_a_truncated_checkpoint_is_named(tmp_path):
     path = tmp_path / "model.safetensors"
     encoders.save(encoders.Encoder(config.Encoder(width=4), *GREY), path, {})

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import scipy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -87,6 +88,21 @@ def test_objective_is_the_weighted_sum_over_levels():
     expected += 0.5 * -sum(float(log_p[i, y]) for i, y in enumerate(both)) / 8
     assert float(parts["loss"]) == pytest.approx(expected, rel=1e-6)
     assert set(parts) == {"loss", "cross_entropy", "accuracy", "level1", "level2"}
+
+
+def test_distillation_is_the_divergence_from_the_teacher():
+    spec = {"teacher": "other", "weight": 0.25, "temperature": 3.0}
+    loss = objective(cross_entropy=0.5, contrast="supcon", levels={1: 2.0}, distillation=spec)
+    plain = objective(cross_entropy=0.5, contrast="supcon", levels={1: 2.0})
+    levels, labels = [torch.randn(8, 3).double(), torch.randn(8, 4).double()], torch.tensor([0, 1, 0, 2])
+    target = torch.randn(8, 5).double()
+    parts = loss(levels, labels, target)
+    ours, theirs = (scipy.special.softmax(x / 3, 1) for x in (loss.classifier(levels[1]).numpy(), target.numpy()))
+    divergence = 9 * scipy.special.rel_entr(theirs, ours).sum(1).mean()
+    assert float(parts["distillation"]) == pytest.approx(divergence, rel=1e-9)
+    expected = 0.75 * float(plain(levels, labels)["loss"]) + 0.25 * divergence
+    assert float(parts["loss"]) == pytest.approx(expected, rel=1e-9)
+    assert float(loss(levels, labels, loss.classifier(levels[1]))["distillation"]) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["simclr", "supcon"])

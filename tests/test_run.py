@@ -1,5 +1,6 @@
 """An experiment in one process: what it makes, keeps, and where it stops."""
 
+import hashlib
 import shutil
 from itertools import count
 
@@ -9,7 +10,7 @@ import torch
 import yaml
 from project import ROOT
 
-from mlcl import cli, evaluations, tables
+from mlcl import cli, encoders, evaluations, tables
 from mlcl import train as training
 from mlcl.config import Experiment
 from mlcl.errors import UserError
@@ -76,6 +77,20 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
     changed = [path for path, when in before.items() if path.stat().st_mtime_ns != when]
     assert set(changed) == {results.evaluation(RUNS[1]), results.choices(RUNS[1])}
     assert results.evaluation(RUNS[1]).read_bytes() == whole.evaluation(RUNS[1]).read_bytes()
+
+
+def test_a_student_finds_its_teacher(tiny_data, tmp_path):
+    objective = {"cross_entropy": 1, "distillation": {"teacher": "cross_entropy"}}
+    methods = {**CONFIG["methods"], "student": {"objective": objective}}
+    experiment, results = (
+        Experiment.parse(CONFIG | {"methods": methods, "sweeps": {}}, "test"),
+        Results(tmp_path, "spell"),
+    )
+    shutil.copytree(tiny_data, tmp_path / "data" / "packed" / "tiny")
+    run(experiment, tmp_path, max_minutes=60)
+    _, made_by = encoders.load(results.model("tiny/student/0"))
+    teacher = results.model("tiny/cross_entropy/0").read_bytes()
+    assert made_by["teacher"] == hashlib.sha256(teacher).hexdigest()
 
 
 def test_no_stage_begins_when_time_is_up(tmp_path):

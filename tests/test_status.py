@@ -20,8 +20,8 @@ def write(file, text=""):
     file.write_text(text)
 
 
-def lines(tmp_path):
-    *jobs, last = status(EXPERIMENT, tmp_path).splitlines()
+def lines(tmp_path, experiment=EXPERIMENT):
+    *jobs, last = status(experiment, tmp_path).splitlines()
     return {job.split("  ")[0]: job.split("  ", 1)[1].strip() for job in jobs}, last
 
 
@@ -51,3 +51,14 @@ def test_done_running_stopped_and_waiting(tmp_path):
     long_ago = time.time() - 1000
     os.utime(results / "logs/train/d/two/0.log", (long_ago, long_ago))
     assert lines(tmp_path)[0]["train d/two/0"].startswith("stopped  d/two/0 50%")
+
+
+def test_a_student_waits_for_its_teacher(tmp_path):
+    methods = EXPERIMENT.model_dump()["methods"]
+    methods["three"] = {"objective": {"cross_entropy": 1, "distillation": {"teacher": "one"}}}
+    experiment = config.Experiment.parse({**EXPERIMENT.model_dump(), "methods": methods}, "test")
+    jobs, _ = lines(tmp_path, experiment)
+    assert jobs["train d/three/0"] == "waits for data d and 1 more"
+    write(tmp_path / "data/packed/d/manifest.json")
+    jobs, _ = lines(tmp_path, experiment)
+    assert jobs["train d/three/0"] == "waits for train d/one/0"

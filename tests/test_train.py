@@ -1,5 +1,6 @@
 """Training: it learns, it is repeatable, and it survives being killed."""
 
+import hashlib
 import io
 import math
 import os
@@ -32,8 +33,8 @@ def weights(folder):
     return (folder / "model.safetensors").read_bytes()
 
 
-def run(data, folder, spec, seed=0):
-    train(data, spec, seed, [CPU], folder / "out", folder / "out", folder / "scratch")
+def run(data, folder, spec, seed=0, teacher=None):
+    train(data, spec, seed, [CPU], folder / "out", folder / "out", folder / "scratch", teacher=teacher)
     return folder / "out"
 
 
@@ -139,6 +140,31 @@ def test_a_damaged_state_is_named_and_left(tiny_data, tmp_path, monkeypatch):
         run(tiny_data, tmp_path, method())
     assert state.read_bytes() == damaged
     assert not (tmp_path / "out").exists()
+
+
+def test_a_student_learns_from_its_teacher(tiny_data, tmp_path):
+    teacher = run(tiny_data, tmp_path / "teacher", method(epochs=8)) / "model.safetensors"
+    objective = {"cross_entropy": 1, "distillation": {"teacher": "any", "weight": 1}}
+    student = config.Method(objective=objective, encoder={"width": 4}, training=method().training)
+    out = run(tiny_data, tmp_path / "student", student, teacher=teacher)
+    metrics = pd.read_csv(out / "metrics.csv")
+    assert metrics["distillation"].iloc[-1] < 0.7 * metrics["distillation"].iloc[0]
+    assert metrics["cross_entropy"].iloc[-1] < metrics["cross_entropy"].iloc[0]  # by the teacher alone
+    _, made_by = encoders.load(out / "model.safetensors")
+    assert made_by["teacher"] == hashlib.sha256(teacher.read_bytes()).hexdigest()
+    assert weights(run(tiny_data, tmp_path / "again", student, teacher=teacher)) == weights(out)
+
+    with pytest.raises(UserError, match=r"give the teacher's model\.safetensors with --teacher"):
+        run(tiny_data, tmp_path / "other", student)
+    with pytest.raises(UserError, match=r"the method has no objective\.distillation"):
+        run(tiny_data, tmp_path / "other", method(), teacher=teacher)
+    encoder, classifier, made_by = encoders.load_with_classifier(teacher)
+    encoders.save(encoder, tmp_path / "bare", made_by)
+    with pytest.raises(UserError, match="bare: has no classifier to learn from"):
+        run(tiny_data, tmp_path / "other", student, teacher=tmp_path / "bare")
+    encoders.save(encoder, tmp_path / "strange", {**made_by, "base_classes": ["cat"]}, classifier)
+    with pytest.raises(UserError, match="strange: knows other base classes"):
+        run(tiny_data, tmp_path / "other", student, teacher=tmp_path / "strange")
 
 
 def test_two_trainings_do_not_share_a_scratch_folder(tiny_data, tmp_path, monkeypatch):

@@ -117,6 +117,22 @@ def test_what_was_made_beside_snakemake_is_taken_as_it_is(checkout, tmp_path):
         shutil.move(tmp_path / name, checkout.results / name)
 
 
+def test_a_student_is_trained_after_its_teacher(checkout):
+    objective = {"cross_entropy": 1, "distillation": {"teacher": "born"}}
+    more = {"born": {"objective": {"cross_entropy": 1}}, "reborn": {"objective": objective}}
+    checkout.configure({**CONFIG, "methods": {**CONFIG["methods"], **more}})
+    model = "models/plain/reborn/0/model.safetensors"
+    assert checkout.jobs(model)["train_encoder"] == 2
+    done = checkout.snakemake(model)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert checkout.jobs(model) == {}
+    more["born"]["objective"]["cross_entropy"] = 2  # who learns from it is trained again too
+    checkout.configure({**CONFIG, "methods": {**CONFIG["methods"], **more}})
+    assert checkout.jobs(model)["train_encoder"] == 2
+    for name in more:
+        shutil.rmtree(checkout.results / "models" / "plain" / name)
+
+
 def test_removed_tables_come_back_the_same(checkout):
     before = checkout.bytes()
     shutil.rmtree(checkout.results / "tables")

@@ -130,7 +130,8 @@ def _loss(spec: config.Objective) -> str:
     if spec.levels:
         levels = [f"{level}{_weight(weight)}" for level, weight in sorted(spec.levels.items())]
         parts.append(f"{spec.contrast} at level{'s' if levels[1:] else ''} {', '.join(levels)}")
-    return " + ".join(parts)
+    learnt = spec.distillation and f", {spec.distillation.weight:g} of it distillation from {spec.distillation.teacher}"
+    return " + ".join(parts) + (learnt or "")
 
 
 def _weight(weight: float) -> str:

@@ -42,6 +42,13 @@ def method(wildcards):
     return experiment.recipes[wildcards.method].model_dump_json(exclude={"title"})
 
 
+def teacher(wildcards):
+    """The model that a training learns from, where its method has a distillation."""
+    spec = experiment.recipes[wildcards.method].objective.distillation
+    model = f"models/{wildcards.dataset}/{{}}/{wildcards.seed}/model.safetensors"
+    return [model.format(spec.teacher)] if spec else []
+
+
 def methods_on(*datasets):
     """The part of the experiment that figures of its methods on these data sets depend on."""
     parts = {"name": True, "datasets": set(datasets), "methods": True}

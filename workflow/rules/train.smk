@@ -8,6 +8,7 @@ rule train:
 rule train_encoder:
     input:
         manifest="packed/{dataset}.json",
+        teacher=teacher,
     output:
         model="models/{dataset}/{method}/{seed}/model.safetensors",
         metrics="runs/{dataset}/{method}/{seed}/metrics.csv",
@@ -28,9 +29,11 @@ rule train_encoder:
     params:
         data=f"{PACKED}/{{dataset}}",
         method=method,
+        teacher=lambda wildcards, input: f"--teacher {input.teacher}"
+        * bool(input.teacher),
         code=fingerprint("train"),
     shell:
-        "mlcl train --data {params.data} --method {params.method:q} --seed {wildcards.seed}"
+        "mlcl train --data {params.data} --method {params.method:q} --seed {wildcards.seed} {params.teacher}"
         " --device {resources.device} --gpus {resources.processes} --out $(dirname {output.model})"
         " --records $(dirname {output.record})"
         " --scratch training/{wildcards.dataset}/{wildcards.method}/{wildcards.seed} 2>&1 | tee {log}"

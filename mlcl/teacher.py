@@ -1,0 +1,47 @@
+"""What a trained encoder says of the base classes, for another to learn: distillation."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mlcl import encoders
+from mlcl.errors import UserError
+
+
+class Teacher:
+    """An encoder with its classifier, which no longer learn: views to logits."""
+
+    def __init__(self, model: Path, base_classes: list[str], device: torch.device, compiled: bool = False):
+        """`model` is a checkpoint, `base_classes` those that the learner is trained on.
+
+        Raises `UserError` where it has no classifier of these.
+        """
+        encoder, classifier, made_by = encoders.load_with_classifier(model)
+        if classifier is None:
+            raise UserError(f"{model}: has no classifier to learn from; train it with objective.cross_entropy")
+        if made_by["base_classes"] != base_classes:
+            raise UserError(f"{model}: knows other base classes than those of the data; train it on the same data")
+        self.encoder, self.classifier = encoder.to(device).eval(), classifier.to(device)
+        if compiled:
+            self.encoder.network.compile()
+        self.sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+
+    @torch.no_grad()
+    def __call__(self, views: Tensor) -> Tensor:
+        """float [N, C, H, W] in [0, 1] -> [N, classes]."""
+        return self.classifier(self.encoder(views)[-1])
+
+
+def divergence(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """T^2 * KL(softmax(target / T), softmax(logits / T)) (Hinton et al. 2015, section 2), a scalar: the mean of rows.
+
+    logits, target: [N, classes]. T^2 keeps the gradient's size, whatever the temperature. At least in float32.
+    """
+    wide = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (logits, target))
+    ours, theirs = (F.log_softmax(x / temperature, 1) for x in wide)
+    return temperature**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
