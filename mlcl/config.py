@@ -408,6 +408,12 @@ class Experiment(Part):
             earlier[name] = method
         return self
 
+    def teacher(self, run: str) -> str | None:
+        """The run that a run learns from, if it learns from one; each is DATASET/RECIPE/SEED."""
+        dataset, recipe, seed = run.split("/")
+        spec = self.recipes[recipe].objective.distillation
+        return f"{dataset}/{spec.teacher}/{seed}" if spec else None
+
     @property
     def recipes(self) -> dict[str, Method]:
         """What is trained: the methods, then the variants of the sweeps that are no recipe yet."""

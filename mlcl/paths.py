@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from mlcl.config import Experiment, Method
+from mlcl.config import Experiment
 
 
 class Results(NamedTuple):
@@ -23,12 +23,6 @@ class Results(NamedTuple):
 
     def model(self, run: str) -> Path:
         return self.folder / "models" / run / "model.safetensors"
-
-    def teacher(self, run: str, method: Method) -> Path | None:
-        """The model that a run of this method learns from, if it learns from one."""
-        dataset, _, seed = run.split("/")
-        spec = method.objective.distillation
-        return self.model(f"{dataset}/{spec.teacher}/{seed}") if spec else None
 
     def records(self, run: str) -> Path:
         """The folder with what is known of a training: run.json and metrics.csv."""

@@ -34,15 +34,17 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
             with Stage(f"data {name}", deadline):
                 pack(sources.open_source(dataset, root), results.manifest(name).parent)
     devices = hardware.devices(experiment.device, experiment.gpus)
-    runs = product(experiment.seeds, experiment.datasets, experiment.recipes.items())
-    for seed, dataset, (method, recipe) in runs:
+    for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
         name, data = f"{dataset}/{method}/{seed}", results.manifest(dataset).parent
         model, evaluation = results.model(name), results.evaluation(name)
         if not model.exists():
             with Stage(f"train {name}", deadline) as minutes:
                 records, scratch = results.records(name), results.scratch(name)
-                teacher = results.teacher(name, recipe)
-                train(data, recipe, seed, devices, model.parent, records, scratch, minutes, teacher)
+                taught_by = experiment.teacher(name)
+                train(
+                    data, experiment.recipes[method], seed, devices, model.parent, records, scratch, minutes,
+                    results.model(taught_by) if taught_by else None,
+                )  # fmt: skip
         features, copies = results.features(name, spec.split), results.features(name, "copies")
         if not features.exists():
             with Stage(f"features {name}", deadline):

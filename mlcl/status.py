@@ -30,8 +30,8 @@ def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
     for run in runs(experiment, experiment.recipes):
         manifest, features = results.manifest(run.split("/")[0]), results.features(run, experiment.evaluation.split)
         inputs = (features,)
-        teacher = results.teacher(run, experiment.recipes[run.split("/")[1]])
-        needs = (manifest, teacher) if teacher else (manifest,)
+        teacher = experiment.teacher(run)
+        needs = (manifest, results.model(teacher)) if teacher else (manifest,)
         yield Step(f"train {run}", results.model(run), results.log(f"train/{run}"), needs)
         yield Step(f"features {run}", features, results.log(f"features/{run}"), (results.model(run),))
         if experiment.evaluation.support_copies:

@@ -82,10 +82,8 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
 def test_a_student_finds_its_teacher(tiny_data, tmp_path):
     objective = {"cross_entropy": 1, "distillation": {"teacher": "cross_entropy"}}
     methods = {**CONFIG["methods"], "student": {"objective": objective}}
-    experiment, results = (
-        Experiment.parse(CONFIG | {"methods": methods, "sweeps": {}}, "test"),
-        Results(tmp_path, "spell"),
-    )
+    experiment = Experiment.parse(CONFIG | {"methods": methods, "sweeps": {}}, "test")
+    results = Results(tmp_path, "spell")
     shutil.copytree(tiny_data, tmp_path / "data" / "packed" / "tiny")
     run(experiment, tmp_path, max_minutes=60)
     _, made_by = encoders.load(results.model("tiny/student/0"))

@@ -44,9 +44,8 @@ def method(wildcards):
 
 def teacher(wildcards):
     """The model that a training learns from, where its method has a distillation."""
-    spec = experiment.recipes[wildcards.method].objective.distillation
-    model = f"models/{wildcards.dataset}/{{}}/{wildcards.seed}/model.safetensors"
-    return [model.format(spec.teacher)] if spec else []
+    run = experiment.teacher("{dataset}/{method}/{seed}".format(**wildcards))
+    return [f"models/{run}/model.safetensors"] if run else []
 
 
 def methods_on(*datasets):

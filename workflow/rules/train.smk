@@ -29,8 +29,9 @@ rule train_encoder:
     params:
         data=f"{PACKED}/{{dataset}}",
         method=method,
-        teacher=lambda wildcards, input: f"--teacher {input.teacher}"
-        * bool(input.teacher),
+        teacher=lambda wildcards, input: (
+            f"--teacher {input.teacher}" if input.teacher else ""
+        ),
         code=fingerprint("train"),
     shell:
         "mlcl train --data {params.data} --method {params.method:q} --seed {wildcards.seed} {params.teacher}"
