@@ -26,6 +26,11 @@ def accuracy(scores: Tensor) -> Tensor:
     return (scores.mT.contiguous().argmax(-1) == answers).double().mean(-1)
 
 
+def logistic_regression(gram: Tensor, way: int) -> tuple[Tensor, Tensor]:
+    """L2-regularised with C = 1, as in RFS (Tian et al. 2020)."""
+    return logistic.fit(gram, _membership(gram, way))
+
+
 def nearest_centroid(gram: Tensor, way: int) -> tuple[Tensor, Tensor]:
     """Prototypical networks' rule: logits are minus the squared distance to the class means (Snell et al. 2017).
 
@@ -43,8 +48,12 @@ def cosine_centroid(gram: Tensor, way: int) -> tuple[Tensor, Tensor]:
 def _means(gram: Tensor, way: int) -> Tensor:
     """[B, way, n]: the coefficients of the class means."""
     problems, n = gram.shape[:2]
-    means = torch.eye(way, dtype=gram.dtype, device=gram.device).repeat_interleave(n // way, 1) * way / n
-    return means.expand(problems, way, n)
+    return (_membership(gram, way) * way / n).expand(problems, way, n)
+
+
+def _membership(gram: Tensor, way: int) -> Tensor:
+    """[way, n]: ones where a support is of a class."""
+    return torch.eye(way, dtype=gram.dtype, device=gram.device).repeat_interleave(gram.shape[1] // way, 1)
 
 
 def _squares(gram: Tensor, way: int) -> Tensor:
@@ -55,7 +64,7 @@ def _squares(gram: Tensor, way: int) -> Tensor:
 
 
 CLASSIFIERS = {
-    "logistic_regression": logistic.fit,
+    "logistic_regression": logistic_regression,
     "nearest_centroid": nearest_centroid,
     "cosine_centroid": cosine_centroid,
 }

@@ -58,6 +58,16 @@ def show(given: argparse.Namespace) -> None:
     print(*(out / name for name in ("sheet.png", "classes.png", "data.json")), sep="\n")
 
 
+def classify(given: argparse.Namespace) -> None:
+    from mlcl import hardware
+    from mlcl.classify import classify
+
+    device = hardware.devices(given.device)[0]
+    found = classify(given.model, given.support, given.images, given.levels, device, given.out)
+    for levels, share in found.items():
+        print(f"{share:6.1%} of the supports, left out in turn, are recognised by level {' + '.join(map(str, levels))}")
+
+
 def status(given: argparse.Namespace) -> None:
     from mlcl import config
     from mlcl.status import status
@@ -334,6 +344,16 @@ def parser() -> argparse.ArgumentParser:
     command = stage(compare, "Compare two runs on the same episodes: paired differences, intervals, p-values.")
     for name in ("first", "second"):
         command.add_argument(name, type=Path, metavar="EVALUATION", help="a parquet file of `mlcl evaluate`")
+
+    command = stage(classify, "Name images of your own by a few labelled ones, of any classes.")
+    command.add_argument("--model", type=Path, required=True, metavar="FILE", help="model.safetensors")
+    command.add_argument("--support", type=Path, required=True, metavar="DIR", help="labelled images: CLASS/*")
+    command.add_argument("--images", type=Path, required=True, metavar="PATH", help="those to name: a folder or a file")
+    command.add_argument(
+        "--levels", type=int, nargs="+", default=[], metavar="N", help="an ensemble of these; default: the last alone"
+    )
+    device(command)
+    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="a CSV: file, class, probability")
 
     command = stage(status, "Say what of an experiment is done, running, stopped or waiting.")
     configured(command)

@@ -9,13 +9,13 @@ TOLERANCE = 1e-4  # of the gradient's norm, and so of the distance to the optima
 LIMIT = 500
 
 
-def fit(gram: Tensor, way: int) -> tuple[Tensor, Tensor]:
+def fit(gram: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Coefficients [B, way, n] and intercepts [B, way, 1] that minimise, for each of B problems,
 
         1/2 |W|^2 + sum over supports i of CE(W x_i + b, y_i),   W_k = sum over i of A_ki x_i,
 
-    scikit-learn's LogisticRegression(C=1). `gram` [B, n, n] holds the inner products of the supports, class after
-    class. Raises RuntimeError where 500 steps do not suffice.
+    scikit-learn's LogisticRegression(C=1). `gram` [B, n, n] holds the inner products of the supports, `targets`
+    [way, n] ones where a support is of a class, else zeros. Raises RuntimeError where 500 steps do not suffice.
 
     Polak-Ribiere conjugate gradients on W and b with a Newton step along each direction. The gradient of W is
     sum (A - Y + P)_ki x_i: as long as its coefficients are kept and not itself, a step costs one product with the
@@ -24,8 +24,7 @@ def fit(gram: Tensor, way: int) -> tuple[Tensor, Tensor]:
     features' common part, by far the largest eigenvalue; and the gradient of b is scaled by the curvature at P = 1/way.
     A problem that has converged stays as it is, so that its answer does not depend on the others.
     """
-    problems, n = gram.shape[:2]
-    targets = torch.eye(way, dtype=gram.dtype, device=gram.device).repeat_interleave(n // way, 1)
+    problems, (way, n) = len(gram), targets.shape
     scale = n / way  # of the intercepts in the metric
     a = f = gram.new_zeros(problems, way, n)  # coefficients, logits
     b = gram.new_zeros(problems, way, 1)

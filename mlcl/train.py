@@ -255,6 +255,7 @@ def _train(
         # What the result depends on: only a state of the same is continued.
         made_by = {
             "data": packed.manifest["sha256"],
+            "shape": packed.manifest["shape"],
             "base_classes": run.base.classes,
             "method": method.model_dump(mode="json", exclude={"title"}),
             "seed": seed,

@@ -30,7 +30,7 @@ def logits(classify, x, z, way):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_logistic_regression_is_scikit_learns(way, shot, dtype):
     x, z = supports(4, way, shot, dtype=dtype), supports(4, way, 15, seed=1, dtype=dtype)
-    ours = logits(logistic.fit, x, z, way).log_softmax(1).mT
+    ours = logits(classifiers.logistic_regression, x, z, way).log_softmax(1).mT
     for mine, support, query in zip(ours.numpy(), x.double().numpy(), z.double().numpy(), strict=True):
         model = LogisticRegression(C=1, tol=1e-10, max_iter=10_000).fit(support, np.repeat(range(way), shot))
         np.testing.assert_allclose(mine, model.predict_log_proba(query), atol=2e-4)
@@ -40,9 +40,9 @@ def test_logistic_regression_is_scikit_learns(way, shot, dtype):
 def test_logistic_regression_stops_within_its_tolerance_of_the_optimal_weights(tolerance, monkeypatch):
     x = supports(6, 5, 5)
     monkeypatch.setattr(logistic, "TOLERANCE", 1e-11)
-    best = logistic.fit(x @ x.mT, 5)[0] @ x
+    best = classifiers.logistic_regression(x @ x.mT, 5)[0] @ x
     monkeypatch.setattr(logistic, "TOLERANCE", tolerance)
-    found = logistic.fit(x @ x.mT, 5)[0] @ x
+    found = classifiers.logistic_regression(x @ x.mT, 5)[0] @ x
     # The mean of the coefficients is the intercept's affair: both sum to zero over the supports.
     assert (found - best).norm(dim=(1, 2)).max() <= tolerance
 
@@ -55,9 +55,9 @@ def test_logistic_regression_stops_within_its_tolerance_of_the_optimal_weights(t
 def test_logistic_regression_reaches_a_zero_gradient_on_anything(way, shot, dim, spread, copies, seed, dtype):
     """Also where supports are equal, collinear, zero, or the same in all classes."""
     x = supports(3, way, shot, dim, spread, seed, dtype).repeat_interleave(copies, 1)
-    coefficients, intercepts = logistic.fit(x @ x.mT, way)
+    targets = torch.eye(way, dtype=dtype).repeat_interleave(shot * copies, 1)
+    coefficients, intercepts = logistic.fit(x @ x.mT, targets)
     weights, x = (coefficients @ x).double(), x.double()
-    targets = torch.eye(way, dtype=torch.float64).repeat_interleave(shot * copies, 1)
     residual = targets - (weights @ x.mT + intercepts).softmax(1)
     # In float32 the gradient itself is rounded: by most where a hundred supports are equal.
     tolerance = 1e-3 if dtype == torch.float64 else 2e-2
@@ -68,7 +68,8 @@ def test_logistic_regression_reaches_a_zero_gradient_on_anything(way, shot, dim,
 def test_problems_do_not_depend_on_each_other():
     x, harder = (supports(5, 5, 5, spread=spread, dtype=torch.float32) for spread in (0.6, 5))
     harder[3] = x[3]
-    for one, other in zip(logistic.fit(x @ x.mT, 5), logistic.fit(harder @ harder.mT, 5), strict=True):
+    fitted = [classifiers.logistic_regression(some @ some.mT, 5) for some in (x, harder)]
+    for one, other in zip(*fitted, strict=True):
         assert torch.equal(one[3], other[3])
 
 

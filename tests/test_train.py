@@ -59,6 +59,7 @@ def test_the_checkpoint_says_what_made_it(tiny_data, tmp_path):
     _, made_by = encoders.load(run(tiny_data, tmp_path, method(epochs=1), seed=5) / "model.safetensors")
     assert made_by["seed"] == 5
     assert made_by["data"] == Packed(tiny_data).manifest["sha256"]
+    assert made_by["shape"] == [16, 16, 1]
     assert config.Method.model_validate(made_by["method"]) == method(epochs=1)
 
 

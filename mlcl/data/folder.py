@@ -21,7 +21,7 @@ def source(spec: config.Folder, folder: Path) -> Source:
     The classes are split by split.csv (columns class, split) where there is one, else by a draw from the seed: of
     super-classes where the folders nest. Raises `UserError` where there are too few classes, or split.csv is wrong.
     """
-    files = _files(folder)
+    files = listing(folder)
     names = {name: superclass for superclass, name, _ in files}
     split = _read_split(folder / "split.csv", set(names)) if (folder / "split.csv").exists() else _draw(spec, names)
     classes = sorted((Class(n, s, split[n]) for n, s in names.items()), key=lambda c: (SPLITS.index(c.split), c.name))
@@ -39,11 +39,14 @@ def source(spec: config.Folder, folder: Path) -> Source:
     )
 
 
-def _files(folder: Path) -> list[tuple[str, str, Path]]:
-    """Super-class (or nothing), class and path of every image, in the order of their paths."""
+def listing(folder: Path) -> list[tuple[str, str, Path]]:
+    """Super-class (or nothing), class and path of every image, in the order of their paths.
+
+    Raises `UserError` where there is none, or where they lie at several depths.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder}: is no folder; set the data set's path to the one that holds the classes' folders")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in images.EXTENSIONS)
+    paths = images.below(folder)
     files = []
     depths = {len(path.relative_to(folder).parts) for path in paths}
     if not depths <= {2} and not depths <= {3}:

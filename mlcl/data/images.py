@@ -15,6 +15,11 @@ EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", 
 LARGEST = 100_000_000  # pixels: what asks for more memory than that is no photograph
 
 
+def below(folder: Path) -> list[Path]:
+    """The images in a folder and in those within it, in the order of their paths."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+
+
 def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", crop: bool = False) -> np.ndarray:
     """An encoded image to uint8 [size, size, C], C being 3, or 1 for `mode` "L".
 

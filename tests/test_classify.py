@@ -1,0 +1,116 @@
+"""One's own images, named by an encoder and a few labelled ones, against scikit-learn on the same images."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+
+from mlcl import config, encoders
+from mlcl.classify import cross_validated
+from mlcl.cli import main
+from mlcl.data.packed import Packed
+
+SUPPORTS = {"long": 7, "round": 2, "thin": 3}  # unlike numbers
+LABELS = np.repeat(range(3), list(SUPPORTS.values()))
+QUERIES = 8  # of each class
+
+
+@pytest.fixture
+def model(tmp_path):
+    torch.manual_seed(0)
+    spec = config.Encoder(name="conv4", width=8, pool=[2, 1, 1, 1])
+    encoder = encoders.Encoder(spec, [0.3], [0.2])
+    method = config.Method(encoder=spec, objective={"cross_entropy": 1}, training={"precision": "float32"})
+    path = tmp_path / "model.safetensors"
+    encoders.save(encoder, path, {"shape": [16, 16, 1], "method": method.model_dump(mode="json")})
+    return path
+
+
+@pytest.fixture
+def levels(model, tmp_path, tiny_data):
+    """labelled/<class>/*.png and new/*.png, wider than high; the levels' unit vectors of their middle squares."""
+    novel, rng, squares = Packed(tiny_data).split("test"), np.random.default_rng(0), {"labelled": [], "new": []}
+    for number, (name, count) in enumerate(SUPPORTS.items()):
+        own = novel.images[novel.labels == number]
+        for place, image in enumerate(own[: count + QUERIES]):
+            folder, below = ("labelled", name) if place < count else ("new", "")
+            wide = rng.integers(0, 255, (16, 22), np.uint8)
+            wide[:, 3:19] = image[..., 0]
+            path = tmp_path / folder / below / f"{number}-{place:02}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(wide).save(path)
+            squares[folder].append(image)
+    encoder, _ = encoders.load(model)
+    with torch.no_grad():
+        found = {name: encoder(torch.tensor(np.stack(some)).movedim(3, 1) / 255) for name, some in squares.items()}
+    return {name: [level / level.norm(dim=1, keepdim=True) for level in some] for name, some in found.items()}
+
+
+def reference(supports, labels, queries):
+    """[m, classes]: the mean of scikit-learn's probabilities over levels."""
+    solvers = [LogisticRegression(C=1, tol=1e-9, max_iter=10_000).fit(level, labels) for level in supports]
+    return np.mean([solver.predict_proba(level) for solver, level in zip(solvers, queries, strict=True)], 0)
+
+
+def classify(tmp_path, model, *more, images="new"):
+    out = tmp_path / "named.csv"
+    parts = ("--model", model, "--support", tmp_path / "labelled", "--images", tmp_path / images, "--device", "cpu")
+    main(["classify", *map(str, parts), *more, "--out", str(out)])
+    return pd.read_csv(out)
+
+
+@pytest.mark.parametrize(("asked", "used"), [([], [3]), (["--levels", "2", "4", "2"], [1, 3])])
+def test_images_get_the_class_that_scikit_learn_gives_them(tmp_path, model, levels, asked, used):
+    table = classify(tmp_path, model, *asked)
+    expected = reference([levels["labelled"][i] for i in used], LABELS, [levels["new"][i] for i in used])
+    assert table["file"].tolist() == [str(path) for path in sorted((tmp_path / "new").iterdir())]
+    assert table["class"].tolist() == [list(SUPPORTS)[i] for i in expected.argmax(1)]
+    np.testing.assert_allclose(table["probability"], expected.max(1), atol=2e-4)
+    alone = classify(tmp_path, model, *asked, images="new/1-02.png")
+    pd.testing.assert_frame_equal(alone, table.iloc[[QUERIES]].reset_index(drop=True))
+
+
+def test_supports_are_left_out_in_turn(levels):
+    supports = [level.numpy() for level in levels["labelled"]]
+    place = np.concatenate([np.arange(count) for count in SUPPORTS.values()])
+    expected = {}
+    for used in ([0], [1], [2], [3], [1, 3], [0, 1, 2, 3]):
+        right = 0
+        for fold in range(7):
+            out = place == fold
+            some = [[supports[i][rows] for i in used] for rows in (~out, out)]
+            right += (reference(some[0], LABELS[~out], some[1]).argmax(1) == LABELS[out]).sum()
+        expected[tuple(i + 1 for i in used)] = right / len(LABELS)
+    found = cross_validated(levels["labelled"], torch.tensor(LABELS), 3, [2, 4])
+    assert found == pytest.approx(expected)
+    assert list(found) == list(expected)
+
+
+def test_what_was_found_is_said(tmp_path, model, levels, capsys):
+    classify(tmp_path, model)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("by ")[2] for line in lines] == [*(f"level {i}" for i in range(1, 5)), "level 1 + 2 + 3 + 4"]
+    next((tmp_path / "labelled" / "round").iterdir()).unlink()  # one is left, which cannot be left out
+    classify(tmp_path, model)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "more", "message"),
+    [
+        (lambda folder: None, ["--levels", "5"], "has no level 5; its last is 4"),
+        (lambda folder: (folder / "labelled").rename(folder / "gone"), [], "labelled: is no folder"),
+        (lambda folder: (folder / "new").rename(folder / "gone"), [], "new: holds no images"),
+        (lambda folder: (folder / "new" / "bad.png").write_text("?"), [], "bad.png: cannot be read as an image"),
+        (lambda folder: [(folder / "labelled" / name).rename(folder / name) for name in ("round", "thin")], [],
+         "labelled: holds one class, long; add"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_named_and_leaves_what_was_there(tmp_path, model, levels, change, more, message):
+    (tmp_path / "named.csv").write_text("file,class,probability\n")
+    change(tmp_path)
+    with pytest.raises(SystemExit, match=message):
+        classify(tmp_path, model, *more)
+    assert (tmp_path / "named.csv").read_text() == "file,class,probability\n"
