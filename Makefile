@@ -10,7 +10,7 @@ results: .venv/ready
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --configfile $(CONFIG)
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # And the slow ones: DVC beside Snakemake, several processes, kills, and Slurm where one answers (tests/slurm.sh start).
 SLOW := distributed or dvc or kills or slurm

@@ -1,18 +1,13 @@
-"""The command as a user meets it: in a process of its own."""
+"""The command as a user meets it."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from mlcl import cli
-
-
-def mlcl(*arguments, cwd=None):
-    return subprocess.run([sys.executable, "-m", "mlcl", *map(str, arguments)], capture_output=True, text=True, cwd=cwd)
 
 
 def test_help_imports_nothing_heavy():
@@ -83,9 +78,11 @@ def test_the_stages_by_hand(write_config, tmp_path):
         ),
     ],
 )
-def test_bad_input_is_one_line_and_a_status(tmp_path, arguments, message):
-    done = mlcl(*arguments, cwd=tmp_path)
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert not list(Path(tmp_path).iterdir())
+def test_bad_input_is_one_line_and_a_status(tmp_path, monkeypatch, capfd, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert message in ended.value.code  # of which Python makes a line on standard error and the status 1
+    assert len(ended.value.code.splitlines()) == 1
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())

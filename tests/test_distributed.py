@@ -67,7 +67,7 @@ def steps_together(data, cases, file):
             torch.save(made, file)
 
 
-@pytest.mark.parametrize("processes", CASES)
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.distributed)])
 def test_loss_gradients_and_weights_are_those_of_one_process(tiny_data, tmp_path, processes):
     cases = CASES[processes]
     distributed.launch(processes, steps_together, tiny_data, cases, tmp_path / "made")
