@@ -29,11 +29,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def data(given: argparse.Namespace) -> None:
-    from mlcl.data import sources
+    from mlcl.data import definition, sources
     from mlcl.data.pack import pack
 
     name, spec = _dataset(given.name)
-    pack(sources.open_source(spec, given.root, given.copy), given.out or PACKED / name)
+    out = given.out or PACKED / name
+    definition.check(out, spec)
+    pack(sources.open_source(spec, given.root, given.copy), out)
 
 
 def verify(given: argparse.Namespace) -> None:

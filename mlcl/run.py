@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 
 from mlcl import config, hardware
-from mlcl.data import sources
+from mlcl.data import definition, sources
 from mlcl.data.pack import pack
 from mlcl.errors import UserError
 from mlcl.evaluate import evaluate
@@ -30,6 +30,7 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     deadline = time.monotonic() + 60 * max_minutes
     results, spec = Results(root, experiment.name), experiment.evaluation
     for name, dataset in experiment.datasets.items():
+        definition.check(results.manifest(name).parent, dataset)
         if not results.manifest(name).exists():
             with Stage(f"data {name}", deadline):
                 pack(sources.open_source(dataset, root), results.manifest(name).parent)

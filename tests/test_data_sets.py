@@ -313,6 +313,8 @@ def test_what_is_no_folder_of_classes_is_named(tmp_path):
     write_folder(tmp_path, ["s/c"])
     with pytest.raises(UserError, match="holds images at several depths"):
         folder.source(spec(tmp_path), tmp_path)
+    with pytest.raises(UserError, match="holds images outside of any class"):
+        folder.source(spec(tmp_path / "a"), tmp_path / "a")
 
 
 # -- images -------------------------------------------------------------------------------------------------

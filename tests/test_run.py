@@ -1,6 +1,7 @@
 """An experiment in one process: what it makes, keeps, and where it stops."""
 
 import hashlib
+import json
 import shutil
 from itertools import count
 
@@ -10,9 +11,10 @@ import torch
 import yaml
 from project import ROOT
 
-from mlcl import cli, encoders, evaluations, tables
+from mlcl import cli, config, encoders, evaluations, tables
 from mlcl import train as training
 from mlcl.config import Experiment
+from mlcl.data import definition
 from mlcl.errors import UserError
 from mlcl.paths import Results
 from mlcl.run import run
@@ -42,11 +44,20 @@ def as_before():
     torch.use_deterministic_algorithms(deterministic)
 
 
+def place(tiny_data, root):
+    """The packed data as if they were what the configs call tiny."""
+    folder = root / "data" / "packed" / "tiny"
+    shutil.copytree(tiny_data, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    spec = config.part(config.Dataset, json.dumps(CONFIG["datasets"]["tiny"]))
+    (folder / "manifest.json").write_text(json.dumps(manifest | {"dataset": definition.of(spec)}))
+
+
 def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypatch, capsys):
     experiment, results = Experiment.parse(CONFIG, "test"), Results(tmp_path, "spell")
     whole = Results(tmp_path / "whole", "spell")
     for root in (results.root, whole.root):
-        shutil.copytree(tiny_data, root / "data" / "packed" / "tiny")
+        place(tiny_data, root)
     clock = count(0, 600)  # every look at it is ten minutes
     monkeypatch.setattr(training.time, "time", lambda: float(next(clock)))
     monkeypatch.setattr(training, "LOG_STEPS", 1)
@@ -84,11 +95,26 @@ def test_a_student_finds_its_teacher(tiny_data, tmp_path):
     methods = {**CONFIG["methods"], "student": {"objective": objective}}
     experiment = Experiment.parse(CONFIG | {"methods": methods, "sweeps": {}}, "test")
     results = Results(tmp_path, "spell")
-    shutil.copytree(tiny_data, tmp_path / "data" / "packed" / "tiny")
+    place(tiny_data, tmp_path)
     run(experiment, tmp_path, max_minutes=60)
     _, made_by = encoders.load(results.model("tiny/student/0"))
     teacher = results.model("tiny/cross_entropy/0").read_bytes()
     assert made_by["teacher"] == hashlib.sha256(teacher).hexdigest()
+
+
+def test_data_of_another_definition_are_not_taken_for_the_configs(tiny_data, tmp_path):
+    shutil.copytree(tiny_data, tmp_path / "data" / "packed" / "tiny")
+    message = (
+        "packed from another definition of tiny.*give the data set another name in the config, or delete the folder"
+    )
+    with pytest.raises(UserError, match=message):
+        run(Experiment.parse(CONFIG, "test"), tmp_path, max_minutes=60)
+    before = (tmp_path / "data" / "packed" / "tiny" / "manifest.json").read_bytes()
+    config_file = tmp_path / "config.yaml"
+    config_file.write_text(yaml.safe_dump(CONFIG))
+    with pytest.raises(SystemExit, match=message):
+        cli.main(["data", f"{config_file}:datasets.tiny", "--out", str(tmp_path / "data" / "packed" / "tiny")])
+    assert (tmp_path / "data" / "packed" / "tiny" / "manifest.json").read_bytes() == before
 
 
 def test_no_stage_begins_when_time_is_up(tmp_path):
@@ -106,7 +132,7 @@ def test_the_papers_experiment_runs_cut_down(tiny_data, tmp_path):
     paper["evaluation"] |= {"episodes": 5, "queries": 5}
     experiment, results = Experiment.parse(paper | {"seeds": [0], "device": "cpu"}, "test"), Results(tmp_path, "paper")
     assert len(experiment.methods) == 9
-    shutil.copytree(tiny_data, tmp_path / "data" / "packed" / "tiny")
+    place(tiny_data, tmp_path)
     run(experiment, tmp_path, max_minutes=60)
     tables.write(experiment, [results.evaluation(f"tiny/{name}/0") for name in experiment.methods], results.folder)
     factorial = pd.read_csv(results.folder / "tables" / "factorial.csv")

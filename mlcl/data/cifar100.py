@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl import config
-from mlcl.data import archives, images, splits, unpickle
+from mlcl.data import archives, definition, images, splits, unpickle
 from mlcl.data.pack import Source
 from mlcl.errors import UserError
 
@@ -42,5 +42,5 @@ def source(spec: config.CifarFs | config.Fc100, folder: Path) -> Source:
         decode=partial(images.resize, size=spec.size),
         shape=(spec.size, spec.size, 3),
         flip=True,
-        provenance={"dataset": spec.model_dump(exclude={"path"})},
+        provenance={"dataset": definition.of(spec)},
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl import config
-from mlcl.data import archives, images
+from mlcl.data import archives, definition, images
 from mlcl.data.pack import Class, Source
 from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
@@ -38,5 +38,5 @@ def source(spec: config.Cub, folder: Path) -> Source:
         decode=partial(images.read, size=spec.size, crop=True),
         shape=(spec.size, spec.size, 3),
         flip=True,
-        provenance={"dataset": spec.model_dump(exclude={"path"})},
+        provenance={"dataset": definition.of(spec)},
     )

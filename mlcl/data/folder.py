@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl import config
-from mlcl.data import images
+from mlcl.data import definition, images
 from mlcl.data.pack import Class, Source
 from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
@@ -35,7 +35,7 @@ def source(spec: config.Folder, folder: Path) -> Source:
         decode=partial(images.read, size=spec.size, crop=True),
         shape=(spec.size, spec.size, 3),
         flip=spec.flip,
-        provenance={"dataset": spec.model_dump(exclude={"path"})},
+        provenance={"dataset": definition.of(spec)},
     )
 
 
@@ -50,9 +50,8 @@ def listing(folder: Path) -> list[tuple[str, str, Path]]:
     files = []
     depths = {len(path.relative_to(folder).parts) for path in paths}
     if not depths <= {2} and not depths <= {3}:
-        raise UserError(
-            f"{folder}: holds images at several depths; lay them out as <class>/* or <super-class>/<class>/*"
-        )
+        where = "outside of any class" if 1 in depths else "at several depths"
+        raise UserError(f"{folder}: holds images {where}; lay them out as <class>/* or <super-class>/<class>/*")
     for path in paths:
         *above, name, _ = path.relative_to(folder).parts
         # Two super-classes may each have a class of one name.

@@ -22,6 +22,7 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFilter, ImageFont, features
 
 from mlcl import config
+from mlcl.data import definition
 from mlcl.data.pack import Class, Source
 from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
@@ -96,7 +97,7 @@ def source(spec: config.Glyphs) -> Source:
             start = 0
 
     provenance = {
-        "dataset": spec.model_dump(),
+        "dataset": definition.of(spec),
         "characters": len(classes),
         "fonts": {face.file: face.sha256 for face in faces},
         "pillow": features.version("pil"),

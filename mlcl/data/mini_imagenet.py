@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl import config
-from mlcl.data import images, splits, unpickle
+from mlcl.data import definition, images, splits, unpickle
 from mlcl.data.pack import Source
 from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
@@ -71,7 +71,7 @@ def _from_files(spec: config.MiniImagenet, folder: Path) -> Source:
 
 
 def _common(spec: config.MiniImagenet) -> dict[str, Any]:
-    provenance = {"dataset": spec.model_dump(exclude={"path"}), "split": "Ravi and Larochelle 2017"}
+    provenance = {"dataset": definition.of(spec), "split": "Ravi and Larochelle 2017"}
     return {"shape": (spec.size, spec.size, 3), "flip": True, "provenance": provenance}
 
 

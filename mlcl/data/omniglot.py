@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl import config
-from mlcl.data import archives, images
+from mlcl.data import archives, definition, images
 from mlcl.data.pack import Class, Source
 from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
@@ -60,7 +60,7 @@ def source(spec: config.Omniglot, folder: Path) -> Source:
         decode=partial(_drawing, size=spec.size),
         shape=(spec.size, spec.size, 1),
         flip=False,
-        provenance={"dataset": spec.model_dump(exclude={"path"})},
+        provenance={"dataset": definition.of(spec)},
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl import config
-from mlcl.data import images, splits, unpickle
+from mlcl.data import definition, images, splits, unpickle
 from mlcl.data.pack import Class, Source
 from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
@@ -58,7 +58,7 @@ def source(spec: config.TieredImagenet, folder: Path) -> Source:
         decode=partial(_image, size=spec.size),
         shape=(spec.size, spec.size, 3),
         flip=True,
-        provenance={"dataset": spec.model_dump(exclude={"path"})},
+        provenance={"dataset": definition.of(spec)},
     )
 
 

@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from mlcl.config import Experiment
+from mlcl.data import definition
 from mlcl.data.sources import MODULES
 from mlcl.episodes import check as check_episodes
 from mlcl.errors import UserError
@@ -98,15 +99,14 @@ if workflow.is_main_process and experiment.published:
 
 def check_packed(name, spec):
     """Stop before any output is deleted where the data that is there does not fit the config."""
-    path = Path(workflow.basedir, "data", "packed", name, "manifest.json")
-    if not path.exists():
+    folder = Path(workflow.basedir, "data", "packed", name)
+    try:
+        definition.check(folder, spec)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+    if not (folder / "manifest.json").exists():
         return
-    manifest = json.loads(path.read_text())
-    if manifest["dataset"] != spec.model_dump(mode="json", exclude={"path"}):
-        raise WorkflowError(
-            f"{path.parent} was packed from another definition of {name}, and other experiments may use it: "
-            "give the data set another name in the config, or delete the folder to pack it again"
-        )
+    manifest = json.loads((folder / "manifest.json").read_text())
     evaluation = experiment.evaluation
     splits = {evaluation.split, *(["val"] if evaluation.choose else [])}
     tasks = [

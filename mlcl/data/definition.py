@@ -1,0 +1,25 @@
+"""Whether packed data are what a config says they are. Workflows ask at every start: nothing heavy is imported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mlcl import config
+from mlcl.errors import UserError
+
+
+def of(spec: config.Dataset) -> dict[str, Any]:
+    """What the manifest holds of a definition: all but where its files lie."""
+    return spec.model_dump(mode="json", exclude={"path"})
+
+
+def check(folder: Path, spec: config.Dataset) -> None:
+    """Raise `UserError` where the folder holds packed data of another definition."""
+    manifest = folder / "manifest.json"
+    if manifest.exists() and json.loads(manifest.read_text())["dataset"] != of(spec):
+        raise UserError(
+            f"{folder} was packed from another definition of {folder.name}, and other experiments may use it: "
+            "give the data set another name in the config, or delete the folder to pack it again"
+        )
