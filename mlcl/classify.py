@@ -1,7 +1,8 @@
 """A few-shot classifier of one's own images: a trained encoder, a few labelled images of any classes, and new ones.
 
 A task is solved as an episode of the evaluation is: one logistic regression a level on the supports' unit vectors, the
-class probabilities of several levels averaged. Unlike there, classes may have as many supports as they like.
+class probabilities of several levels averaged. Unlike there, classes may have as many supports as they like: all weigh
+the same, or the intercepts, which nothing regularises, would give the largest class nearly every image.
 """
 
 from __future__ import annotations
@@ -81,12 +82,14 @@ def classify(
 def cross_validated(
     supports: list[Tensor], labels: Tensor, way: int, chosen: Sequence[int]
 ) -> dict[tuple[int, ...], float]:
-    """The share of supports that are recognised when they are left out: by every level, by `chosen`, by all levels.
+    """The share of supports that are recognised when they are left out, the mean over the classes.
 
-    `supports` are unit vectors, one [n, D_l] a level, `labels` [n]. At most ten times a part is left out, of every
-    class alike. Empty where a class has one support, for what is left would not know it.
+    By every level, by `chosen`, by all levels. `supports` are unit vectors, one [n, D_l] a level, `labels` [n]. At most
+    ten times a part is left out, of every class alike. Empty where a class has one support, for what is left would not
+    know it.
     """
-    if torch.bincount(labels).min() < 2:
+    counts = torch.bincount(labels)
+    if counts.min() < 2:
         return {}
     place = F.one_hot(labels).cumsum(0)[range(len(labels)), labels] - 1  # of every support in its class
     folds = min(FOLDS, int(place.max()) + 1)
@@ -98,13 +101,14 @@ def cross_validated(
         of_levels = probabilities(solver, [level[out] for level in supports])
         for some in ensembles:
             best = of_levels[[level - 1 for level in some]].mean(0).argmax(1)
-            ensembles[some] += int((best == labels[out]).sum()) / len(labels)
+            ensembles[some] += float(((best == labels[out]) / counts[labels[out]]).sum()) / way
     return ensembles
 
 
 def fit(supports: list[Tensor], labels: Tensor, way: int) -> list[tuple[Tensor, Tensor]]:
     """Weights [way, D_l] and intercepts [way, 1] of every level, from unit vectors [n, D_l] of supports."""
     targets = F.one_hot(labels, way).T.float()
+    targets *= len(labels) / way / targets.sum(1, keepdim=True)  # one on average
     coefficients, intercepts = logistic.fit(torch.stack([level @ level.T for level in supports]), targets)
     return [(a @ level, b) for a, level, b in zip(coefficients, supports, intercepts, strict=True)]
 

@@ -68,6 +68,8 @@ def classify(given: argparse.Namespace) -> None:
     found = classify(given.model, given.support, given.images, given.levels, device, given.out)
     for levels, share in found.items():
         print(f"{share:6.1%} of the supports, left out in turn, are recognised by level {' + '.join(map(str, levels))}")
+    if not found:
+        print("one class has a single support, which cannot be left out to see what to expect; add another")
 
 
 def status(given: argparse.Namespace) -> None:

@@ -81,7 +81,9 @@ def load_with_classifier(path: Path) -> tuple[Encoder, nn.Linear | None, dict[st
             about = json.loads((file.metadata() or {})["mlcl"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, KeyError, safetensors.SafetensorError) as error:
-        raise UserError(f"{path}: is no readable checkpoint ({error}); train again, or restore the file") from error
+        raise UserError(
+            f"{path}: is no readable checkpoint ({error}); name a model.safetensors, or train it again"
+        ) from error
     spec = config.Encoder.model_validate(about["encoder"])
     encoder = Encoder(spec, tensors["mean"].flatten().tolist(), tensors["std"].flatten().tolist())
     linear = {name.removeprefix(CLASSIFIER): tensors.pop(name) for name in list(tensors) if name.startswith(CLASSIFIER)}

@@ -12,23 +12,24 @@ LIMIT = 500
 def fit(gram: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Coefficients [B, way, n] and intercepts [B, way, 1] that minimise, for each of B problems,
 
-        1/2 |W|^2 + sum over supports i of CE(W x_i + b, y_i),   W_k = sum over i of A_ki x_i,
+        1/2 |W|^2 + sum over supports i of w_i CE(W x_i + b, y_i),   W_k = sum over i of A_ki x_i,
 
     scikit-learn's LogisticRegression(C=1). `gram` [B, n, n] holds the inner products of the supports, `targets`
-    [way, n] ones where a support is of a class, else zeros. Raises RuntimeError where 500 steps do not suffice.
+    [way, n] the weight w_i of a support at its class y_i, else zeros. Raises RuntimeError where 500 steps do not
+    suffice.
 
     Polak-Ribiere conjugate gradients on W and b with a Newton step along each direction. The gradient of W is
-    sum (A - Y + P)_ki x_i: as long as its coefficients are kept and not itself, a step costs one product with the
+    sum (A - w (Y - P))_ki x_i: as long as its coefficients are kept and not itself, a step costs one product with the
     Gram matrix, and the metric is that of W. Two things make the problem easy, so that no matrix is ever factorised:
     taking the mean over the supports out of the coefficients (the free intercept makes up for it) removes the
     features' common part, by far the largest eigenvalue; and the gradient of b is scaled by the curvature at P = 1/way.
     A problem that has converged stays as it is, so that its answer does not depend on the others.
     """
-    problems, (way, n) = len(gram), targets.shape
+    problems, (way, n), weights = len(gram), targets.shape, targets.sum(0)
     scale = n / way  # of the intercepts in the metric
     a = f = gram.new_zeros(problems, way, n)  # coefficients, logits
     b = gram.new_zeros(problems, way, 1)
-    p = gram.new_full((problems, way, n), 1 / way)
+    p = (weights / way).expand(problems, way, n)  # times the weights, here and below
     direction = along = last = a
     direction_b = along_b = last_b = b
     last_square = gram.new_full((problems, 1, 1), torch.inf)  # so that the first direction is the gradient
@@ -51,11 +52,11 @@ def fit(gram: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         move = along + along_b
         weighted = p * move
         total = weighted.sum(1, keepdim=True)
-        curvature = _dot(weighted, move) - _dot(total, total) + _dot(direction, along)
+        curvature = _dot(weighted, move) - _dot(total, total / weights) + _dot(direction, along)
         slope = _dot(down, along) + scale * _dot(down_b, direction_b)
         step = torch.where(active, slope / curvature, 0)
         a, b, f = torch.addcmul(a, step, direction), torch.addcmul(b, step, along_b), torch.addcmul(f, step, move)
-        p = f.softmax(1)
+        p = f.softmax(1).mul_(weights)
     raise RuntimeError(f"logistic regression did not converge in {LIMIT} steps")
 
 

@@ -100,7 +100,7 @@ def test_a_truncated_checkpoint_is_named(tmp_path):
     path = tmp_path / "model.safetensors"
     encoders.save(encoders.Encoder(config.Encoder(width=4), *GREY), path, {})
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match=r"model\.safetensors: is no readable checkpoint.*train again"):
+    with pytest.raises(UserError, match=r"model\.safetensors: is no readable checkpoint.*train it again"):
         encoders.load(path)
     with pytest.raises(UserError, match="nowhere"):
         encoders.load(tmp_path / "nowhere")
