@@ -1,11 +1,18 @@
 import re
 
 import pytest
+from project import ROOT
 from pydantic import ValidationError
 
 from mlcl import config
 from mlcl.config import Experiment
 from mlcl.errors import UserError
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_experiments_that_come_with_it_are_valid(path):
+    experiment = Experiment.load(path)
+    assert experiment.name == ("glyphs" if path.stem == "config" else path.stem)
 
 
 def test_methods_inherit_key_by_key(write_config):
