@@ -69,8 +69,7 @@ def classify(
         supports = [torch.cat(parts) for parts in zip(*vectors([path for *_, path in labelled]), strict=True)]
         solver = fit(supports, labels, len(classes))
         for found in vectors(asked):
-            of_levels = probabilities(solver, found)
-            sure, best = of_levels[[level - 1 for level in chosen]].mean(0).max(1)
+            sure, best = ensemble(probabilities(solver, found), chosen).max(1)
             rows += zip([classes[i] for i in best], sure.tolist(), strict=True)
     table = pd.DataFrame(rows, columns=["class", "probability"])
     table.insert(0, "file", [str(path) for path in asked])
@@ -100,8 +99,8 @@ def cross_validated(
         solver = fit([level[~out] for level in supports], labels[~out], way)
         of_levels = probabilities(solver, [level[out] for level in supports])
         for some in ensembles:
-            best = of_levels[[level - 1 for level in some]].mean(0).argmax(1)
-            ensembles[some] += float(((best == labels[out]) / counts[labels[out]]).sum()) / way
+            right = ensemble(of_levels, some).argmax(1) == labels[out]
+            ensembles[some] += float((right / counts[labels[out]]).sum()) / way
     return ensembles
 
 
@@ -116,3 +115,8 @@ def fit(supports: list[Tensor], labels: Tensor, way: int) -> list[tuple[Tensor, 
 def probabilities(solver: list[tuple[Tensor, Tensor]], queries: list[Tensor]) -> Tensor:
     """[levels, m, way] of queries' unit vectors, one [m, D_l] a level."""
     return torch.stack([(w @ level.T + b).softmax(0).T for (w, b), level in zip(solver, queries, strict=True)])
+
+
+def ensemble(of_levels: Tensor, levels: Sequence[int]) -> Tensor:
+    """[m, way]: the mean over some levels of the probabilities [levels, m, way]; levels count from 1."""
+    return of_levels[[level - 1 for level in levels]].mean(0)

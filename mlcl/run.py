@@ -30,10 +30,10 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     deadline = time.monotonic() + 60 * max_minutes
     results, spec = Results(root, experiment.name), experiment.evaluation
     for name, dataset in experiment.datasets.items():
-        definition.check(results.manifest(name).parent, dataset)
-        if not results.manifest(name).exists():
+        packed = results.manifest(name).parent
+        if definition.check(packed, dataset) is None:
             with Stage(f"data {name}", deadline):
-                pack(sources.open_source(dataset, root), results.manifest(name).parent)
+                pack(sources.open_source(dataset, root), packed)
     devices = hardware.devices(experiment.device, experiment.gpus)
     for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
         name, data = f"{dataset}/{method}/{seed}", results.manifest(dataset).parent

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mlcl import encoders
+from mlcl.data.packed import sha256
 from mlcl.errors import UserError
 
 
@@ -26,10 +26,10 @@ class Teacher:
             raise UserError(f"{model}: has no classifier to learn from; train it with objective.cross_entropy")
         if made_by["base_classes"] != base_classes:
             raise UserError(f"{model}: knows other base classes than those of the data; train it on the same data")
-        self.encoder, self.classifier = encoder.to(device).eval(), classifier.to(device)
+        self.encoder, self.classifier = encoder.to(device), classifier.to(device)
         if compiled:
             self.encoder.network.compile()
-        self.sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+        self.sha256 = sha256(model)
 
     @torch.no_grad()
     def __call__(self, views: Tensor) -> Tensor:

@@ -15,11 +15,18 @@ def of(spec: config.Dataset) -> dict[str, Any]:
     return spec.model_dump(mode="json", exclude={"path"})
 
 
-def check(folder: Path, spec: config.Dataset) -> None:
-    """Raise `UserError` where the folder holds packed data of another definition."""
-    manifest = folder / "manifest.json"
-    if manifest.exists() and json.loads(manifest.read_text())["dataset"] != of(spec):
+def check(folder: Path, spec: config.Dataset) -> dict[str, Any] | None:
+    """The manifest of the data packed in the folder, None where there is none.
+
+    Raises `UserError` where they are of another definition.
+    """
+    path = folder / "manifest.json"
+    if not path.exists():
+        return None
+    manifest = json.loads(path.read_text())
+    if manifest["dataset"] != of(spec):
         raise UserError(
             f"{folder} was packed from another definition of {folder.name}, and other experiments may use it: "
             "give the data set another name in the config, or delete the folder to pack it again"
         )
+    return manifest

@@ -1,6 +1,5 @@
 """The experiment, and what the rules declare of it: a job may depend on nothing else."""
 
-import json
 import os
 from pathlib import Path
 
@@ -101,12 +100,11 @@ def check_packed(name, spec):
     """Stop before any output is deleted where the data that is there does not fit the config."""
     folder = Path(workflow.basedir, "data", "packed", name)
     try:
-        definition.check(folder, spec)
+        manifest = definition.check(folder, spec)
     except UserError as error:
         raise WorkflowError(str(error)) from None
-    if not (folder / "manifest.json").exists():
+    if manifest is None:
         return
-    manifest = json.loads((folder / "manifest.json").read_text())
     evaluation = experiment.evaluation
     splits = {evaluation.split, *(["val"] if evaluation.choose else [])}
     tasks = [
