@@ -42,16 +42,23 @@ class Draws:
         return torch.randint(low, high + 1, (self.samples,), generator=self.generator)[self.share]
 
 
-def two_views(images: Tensor, spec: config.Augmentation, flip: bool, draws: Draws) -> Tensor:
-    """uint8 [N, C, H, W] -> float32 [2N, C, H, W] in [0, 1]: the first views above the second ones.
+def two_views(images: Tensor, spec: config.Augmentation, flip: bool, draws: Draws, side: int | None = None) -> Tensor:
+    """uint8 [N, C, H, W] -> float32 [2N, C, side, side] in [0, 1]: the first views above the second ones.
 
-    `flip` says whether mirror images show the same thing. C is 1 (grey) or 3 (RGB).
+    `flip` says whether mirror images show the same thing. C is 1 (grey) or 3 (RGB). Without `side`, H and W stay.
     """
     images = images.float() / 255
-    return torch.cat([view(images, style, flip, draws, spec.scale) for style in spec.views])
+    return torch.cat([view(images, style, flip, draws, spec.scale, side) for style in spec.views])
 
 
-def view(images: Tensor, style: str, flip: bool, draws: Draws, area: tuple[float, float] = (1, 1)) -> Tensor:
+def view(
+    images: Tensor,
+    style: str,
+    flip: bool,
+    draws: Draws,
+    area: tuple[float, float] = (1, 1),
+    side: int | None = None,
+) -> Tensor:
     """float32 [N, C, H, W] in [0, 1] -> one view of every image; `area` is that of `simclr`'s crops."""
     n, _, height, width = images.shape
     if style == "crop":
@@ -63,18 +70,19 @@ def view(images: Tensor, style: str, flip: bool, draws: Draws, area: tuple[float
         scale, shift = _resized_crop(draws, area)
         jittered, hue, grey = draws.uniform(0, 1) < 0.8, 0.1, 0.2
     mirror = torch.where(draws.uniform(0, 1) < 0.5, -1.0, 1.0) if flip else torch.ones(n)
-    return _jitter(resample(images, scale, shift, mirror), draws, jittered, hue, grey)
+    return _jitter(resample(images, scale, shift, mirror, side), draws, jittered, hue, grey)
 
 
-def resample(images: Tensor, scale: Tensor, shift: Tensor, mirror: Tensor) -> Tensor:
-    """Each image [C, H, W] seen through a window `scale` times its size, `shift` off its centre, blown up to [H, W].
+def resample(images: Tensor, scale: Tensor, shift: Tensor, mirror: Tensor, side: int | None = None) -> Tensor:
+    """Each image [C, H, W] through a window `scale` times its size, `shift` off its centre, as [C, side, side].
 
     scale, shift: [N, 2], x before y, where 1 is half a side; mirror: [N], -1 to mirror left and right, else 1. Zeros
-    lie outside the image.
+    lie outside the image. Without `side`, the window is blown up to [H, W].
     """
+    shape = list(images.shape) if side is None else [*images.shape[:2], side, side]
     theta = torch.zeros(len(images), 2, 3)
     theta[:, 0, 0], theta[:, 1, 1], theta[:, :, 2] = scale[:, 0] * mirror, scale[:, 1], shift
-    grid = F.affine_grid(send(theta, images.device), list(images.shape), align_corners=False)
+    grid = F.affine_grid(send(theta, images.device), shape, align_corners=False)
     return F.grid_sample(images, grid, padding_mode="zeros", align_corners=False)
 
 

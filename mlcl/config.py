@@ -20,6 +20,7 @@ from mlcl.errors import UserError
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$")]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Side = Annotated[int, Field(ge=16, le=512)]  # of an image, in pixels
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 # How many levels each encoder has; `encoders.build` is held to it by a test.
@@ -52,7 +53,7 @@ class Raw(Part):
     path: str | None = None
     """Where your copy of the files lies; a relative path starts at the root of the repository. By default they are
     expected in, and fetched to, data/raw/<data set>."""
-    size: Annotated[int, Field(ge=16, le=512)] = 84
+    size: Side = 84
     """Side of the packed images in pixels."""
 
 
@@ -72,21 +73,21 @@ class CifarFs(Raw):
     """CIFAR-FS (Bertinetto et al. 2019): CIFAR-100, its classes split at random."""
 
     source: Literal["cifar-fs"]
-    size: Annotated[int, Field(ge=16, le=512)] = 32
+    size: Side = 32
 
 
 class Fc100(Raw):
     """FC100 (Oreshkin et al. 2018): CIFAR-100, no super-class in two splits."""
 
     source: Literal["fc100"]
-    size: Annotated[int, Field(ge=16, le=512)] = 32
+    size: Side = 32
 
 
 class Omniglot(Raw):
     """Omniglot (Lake et al. 2015): the background alphabets train and validate, the evaluation alphabets test."""
 
     source: Literal["omniglot"]
-    size: Annotated[int, Field(ge=16, le=512)] = 28
+    size: Side = 28
     rotations: bool = False
     """Whether a character turned by 90, 180 and 270 degrees makes three classes more (Santoro et al. 2016)."""
 
@@ -249,10 +250,13 @@ class Training(Part):
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()
     validation: Validation = Validation()
+    sides: tuple[Side, ...] = ()
+    """Sides of the views in pixels, each for an equal share of the training, as in [42, 84]: a view of half the side
+    takes a quarter of the time. Validation and features see images of the data's size. Empty: the views too."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
     """`auto`: bfloat16 autocast where the hardware multiplies in it, else float32."""
     compile: bool = False
-    """On a GPU, compile the encoder: it costs a minute at the start of a training."""
+    """On a GPU, compile the encoder: it costs a quarter of a minute at the start and at each new side of the views."""
     threads: Positive = 1
     """CPU threads of one training. Part of the recipe, since the last digits depend on it."""
 

@@ -50,6 +50,11 @@ def learning_rate(spec: config.Training, progress: float) -> float:
     return spec.learning_rate * (1 + math.cos(math.pi * (progress - schedule.warmup) / (1 - schedule.warmup))) / 2
 
 
+def view_side(spec: config.Training, progress: float) -> int | None:
+    """The side of the views, in pixels, at a share of the training in [0, 1); None: that of the images."""
+    return spec.sides[int(progress * len(spec.sides))] if spec.sides else None
+
+
 @lru_cache(maxsize=1)
 def order(images: int, seed: int, epoch: int) -> Tensor:
     """The order [images] in which an epoch meets the images."""
@@ -88,7 +93,7 @@ class Run:
         self.objective = Objective(method.objective, self.encoder.dims, len(self.base.classes)).to(device)
         compiled = spec.compile and device.type == "cuda"
         if compiled:
-            self.encoder.network.compile()
+            self.encoder.network.compile(dynamic=False)  # one program for each side of the views
         self.teacher = Teacher(teacher, self.base.classes, device, compiled) if teacher else None
         self.model = distributed.together(Learner(self.encoder, self.objective), device)
         self.optimiser = torch.optim.SGD(
@@ -107,15 +112,16 @@ class Run:
     # -- one step ---------------------------------------------------------------------------------------------
 
     def batch(self) -> tuple[Tensor, Tensor]:
-        """Two views of the step's images, float [2n, C, H, W], and the labels [N] of the whole batch.
+        """Two views of the step's images, float [2n, C, side, side], and the labels [N] of the whole batch.
 
         The images are this process' share: all N, unless several processes train together.
         """
         epoch, place = divmod(self.step, self.steps_per_epoch)
-        size = self.method.training.batch_size
+        spec, size = self.method.training, self.method.training.batch_size
         rows, own = order(len(self.labels), self.seed, epoch)[place * size :][:size], distributed.share(size)
         draws = augment.Draws(size, seeds.generator(self.seed, "views", self.step), own)
-        views = augment.two_views(self.images(rows[own]), self.method.training.augmentation, self.flip, draws)
+        side = view_side(spec, self.step / self.steps)
+        views = augment.two_views(self.images(rows[own]), spec.augmentation, self.flip, draws, side)
         return views, self.labels[hardware.send(rows, self.device)]
 
     def images(self, rows: Tensor) -> Tensor:
@@ -245,7 +251,7 @@ def _train(
     hardware.keep_memory()
     torch.set_num_threads(method.training.threads)
     torch.use_deterministic_algorithms(devices[0].type == "cpu")
-    torch.backends.cudnn.benchmark = True  # every step has the same shapes: look once for the fastest convolutions
+    torch.backends.cudnn.benchmark = True  # many steps have the same shapes: look once for the fastest convolutions
     torch.utils.deterministic.fill_uninitialized_memory = False  # a seventh of a step, and nothing here reads any
     packed = Packed(data)
     with distributed.joined(devices) as device, contextlib.ExitStack() as held:

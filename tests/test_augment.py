@@ -3,6 +3,7 @@ import colorsys
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from mlcl import augment, config, seeds
 
@@ -11,9 +12,9 @@ def pictures(n=6, channels=3, side=20):
     return torch.randint(0, 256, (n, channels, side, side), generator=torch.Generator().manual_seed(0)).byte()
 
 
-def views(images, flip=True, seed=0, **spec):
+def views(images, flip=True, seed=0, side=None, **spec):
     draws = augment.Draws(len(images), seeds.generator(seed, "views", 0))
-    return augment.two_views(images, config.Augmentation(**spec), flip, draws)
+    return augment.two_views(images, config.Augmentation(**spec), flip, draws, side)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -62,6 +63,22 @@ def test_a_mirror_is_a_flip():
     images = pictures().float()
     mirrored = augment.resample(images, torch.ones(6, 2), torch.zeros(6, 2), -torch.ones(6))
     torch.testing.assert_close(mirrored, images.flip(3), atol=1e-2, rtol=0)
+
+
+def test_a_view_of_half_the_side_holds_the_means_of_four_pixels():
+    images = pictures().float()
+    half = augment.resample(images, torch.ones(6, 2), torch.zeros(6, 2), torch.ones(6), side=10)
+    torch.testing.assert_close(half, F.avg_pool2d(images, 2), atol=1e-2, rtol=0)
+
+
+@pytest.mark.parametrize("style", ["crop", "simclr"])
+def test_a_small_view_shows_what_a_large_one_of_the_same_draws_shows(style):
+    blurred = F.avg_pool2d(pictures(side=40).float(), 9, 1, 4).byte()
+    large, small = (views(blurred, views=(style, style), side=side) for side in (40, 20))
+    assert small.shape == (12, 3, 20, 20)
+    apart = (small - F.avg_pool2d(large, 2)).abs().mean((1, 2, 3))
+    assert apart.max() < 0.01  # two views lie further apart
+    assert (small - small.roll(1, 0)).abs().mean((1, 2, 3)).min() > 0.03
 
 
 def test_without_flip_nothing_is_mirrored():

@@ -66,6 +66,7 @@ def test_methods_inherit_key_by_key(write_config):
         ({"evaluation.classifiers": ["svm"]}, "evaluation.classifiers.0"),
         ({"evaluation": {"choose": True, "split": "val"}}, "choose is for split: test"),
         ({"training.augmentation": {"scale": [0.9, 0.2]}}, "scale must ascend"),
+        ({"training.sides": [42, 8]}, "training.sides.1: Input should be greater than or equal to 16 (given: 8)"),
     ],
 )
 def test_a_wrong_key_is_named_in_one_line(write_config, changes, message):

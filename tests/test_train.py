@@ -212,6 +212,21 @@ def test_learning_rate_schedules():
     assert math.isclose(learning_rate(at_once, 0.0), 2)
 
 
+def test_views_grow_in_equal_shares_of_the_training(tiny_data):
+    run = Run(Packed(tiny_data), method(sides=[16, 24, 32]), 0, CPU)
+    sides = []
+    while run.step < run.steps:
+        sides.append(run.batch()[0].shape[2:])
+        run.step += 1
+    assert sides == [(16, 16)] * 12 + [(24, 24)] * 12 + [(32, 32)] * 12
+    assert Run(Packed(tiny_data), method(), 0, CPU).batch()[0].shape[2:] == (16, 16)
+
+
+def test_a_training_on_growing_views_learns(tiny_data, tmp_path):
+    out = run(tiny_data, tmp_path, method(epochs=8, sides=[16, 24]))
+    assert pd.read_csv(out / "metrics.csv")["val_last_level"].iloc[-1] > 0.5  # chance is 0.2
+
+
 def test_a_level_whose_projections_are_all_the_same_is_reported(tiny_data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("mlcl.encoders.Encoder.forward", lambda self, x: [x.new_ones(len(x), d) for d in self.dims])
     monkeypatch.setattr("torch.Tensor.backward", lambda self: None)
