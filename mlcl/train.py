@@ -13,7 +13,7 @@ import math
 import pickle
 import sys
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,12 @@ def learning_rate(spec: config.Training, progress: float) -> float:
 def view_side(spec: config.Training, progress: float) -> int | None:
     """The side of the views, in pixels, at a share of the training in [0, 1); None: that of the images."""
     return spec.sides[int(progress * len(spec.sides))] if spec.sides else None
+
+
+def pixels(spec: config.Training, progress: float) -> float:
+    """How much of a training's work lies in a first share of it, in [0, 1]: it goes as the pixels of the views."""
+    sides = spec.sides or (1,)
+    return sum(side**2 * min(max(progress * len(sides) - i, 0.0), 1.0) for i, side in enumerate(sides))
 
 
 @lru_cache(maxsize=1)
@@ -330,7 +336,8 @@ class Witness:
             for i, views in enumerate(run.batch()[0].chunk(2), start=1):
                 self.writer.add_images(f"view {i}", views[:64].cpu(), 0)
         name, images = "/".join(scratch.parts[-3:]), run.steps * self.size
-        self.progress = Progress(name, images, "images", done=run.step * self.size)
+        work = partial(pixels, run.method.training)
+        self.progress = Progress(name, images, "images", done=run.step * self.size, work=work)
 
     def __enter__(self) -> Witness:
         self.progress.__enter__()

@@ -18,7 +18,7 @@ from mlcl import config, encoders, hardware
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 from mlcl.files import alone
-from mlcl.train import Run, collapsed, learning_rate, train
+from mlcl.train import Run, collapsed, learning_rate, pixels, train
 
 CPU = torch.device("cpu")
 
@@ -220,6 +220,12 @@ def test_views_grow_in_equal_shares_of_the_training(tiny_data):
         run.step += 1
     assert sides == [(16, 16)] * 12 + [(24, 24)] * 12 + [(32, 32)] * 12
     assert Run(Packed(tiny_data), method(), 0, CPU).batch()[0].shape[2:] == (16, 16)
+
+
+def test_the_time_left_counts_the_pixels_of_the_views():
+    growing = config.Training(sides=[20, 40])
+    assert [pixels(growing, share) for share in (0, 0.25, 0.5, 0.75, 1)] == [0, 200, 400, 1200, 2000]
+    assert [pixels(config.Training(), share) for share in (0, 0.3, 1)] == [0, 0.3, 1]
 
 
 def test_a_training_on_growing_views_learns(tiny_data, tmp_path):
