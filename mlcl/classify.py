@@ -2,11 +2,13 @@
 
 A task is solved as an episode of the evaluation is: one logistic regression a level on the supports' unit vectors, the
 class probabilities of several levels averaged. Unlike there, classes may have as many supports as they like: all weigh
-the same, or the intercepts, which nothing regularises, would give the largest class nearly every image.
+the same, or the intercepts, which nothing regularises, would give the largest class nearly every image. And the
+probabilities, which so strongly regularised a classifier puts far too low, are scaled to what it is seen to get right.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -15,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +28,7 @@ from mlcl.files import replacing
 from mlcl.progress import Progress
 
 FOLDS = 10
+TINY = 1e-30  # the least probability that is told from zero
 
 
 def classify(
@@ -33,9 +37,12 @@ def classify(
     """Write `out`, a CSV: file, class and its probability for each image below `queries`, or for that one image.
 
     `support` holds the labelled images as <class>/*; of every image the middle square is taken. `levels` are those
-    whose probabilities are averaged; none stands for the last. Returns `cross_validated`'s accuracies, to choose levels
-    by. Raises `UserError` where a folder holds no images or fewer than two classes, for an image that cannot be read,
-    and for a level that the encoder does not have.
+    whose probabilities are averaged; none stands for the last. Returns the share of supports that are recognised when
+    they are left out, the mean over the classes, to choose levels by: of every level, of `levels`, and of all levels.
+    Where a class has one support, which cannot be left out, that is empty, and the probabilities stay unscaled.
+
+    Raises `UserError` where a folder holds no images or fewer than two classes, for an image that cannot be read, and
+    for a level that the encoder does not have.
     """
     encoder, made_by = encoders.load(model)
     for level in levels:
@@ -67,41 +74,73 @@ def classify(
                     yield [F.normalize(level) for level in found]
 
         supports = [torch.cat(parts) for parts in zip(*vectors([path for *_, path in labelled]), strict=True)]
-        solver = fit(supports, labels, len(classes))
+        solver, unseen = fit(supports, labels, len(classes)), left_out(supports, labels, len(classes))
+        scale = 1.0 if unseen is None else temperature(ensemble(unseen, chosen), labels)
         for found in vectors(asked):
-            sure, best = ensemble(probabilities(solver, found), chosen).max(1)
+            sure, best = scaled(ensemble(probabilities(solver, found), chosen), scale).max(1)
             rows += zip([classes[i] for i in best], sure.tolist(), strict=True)
     table = pd.DataFrame(rows, columns=["class", "probability"])
     table.insert(0, "file", [str(path) for path in asked])
     with replacing(out) as (temporary,):
         table.to_csv(temporary, index=False, float_format="%.4f")
-    return cross_validated(supports, labels, len(classes), chosen)
-
-
-def cross_validated(
-    supports: list[Tensor], labels: Tensor, way: int, chosen: Sequence[int]
-) -> dict[tuple[int, ...], float]:
-    """The share of supports that are recognised when they are left out, the mean over the classes.
-
-    By every level, by `chosen`, by all levels. `supports` are unit vectors, one [n, D_l] a level, `labels` [n]. At most
-    ten times a part is left out, of every class alike. Empty where a class has one support, for what is left would not
-    know it.
-    """
-    counts = torch.bincount(labels)
-    if counts.min() < 2:
+    if unseen is None:
         return {}
+    each = encoder.spec.levels
+    return {some: recognised(ensemble(unseen, some), labels) for some in [*((i,) for i in each), tuple(chosen), each]}
+
+
+def left_out(supports: list[Tensor], labels: Tensor, way: int) -> Tensor | None:
+    """[levels, n, way]: the probabilities of every support by a classifier that does not know it.
+
+    `supports` are unit vectors, one [n, D_l] a level, `labels` [n]. At most ten times a part is left out, of every
+    class alike. None where a class has one support, for what is left would not know it.
+    """
+    if torch.bincount(labels).min() < 2:
+        return None
     place = F.one_hot(labels).cumsum(0)[range(len(labels)), labels] - 1  # of every support in its class
     folds = min(FOLDS, int(place.max()) + 1)
-    each = range(1, len(supports) + 1)
-    ensembles = dict.fromkeys([*((level,) for level in each), tuple(chosen), tuple(each)], 0.0)
+    found = torch.empty(len(supports), len(labels), way)
     for fold in range(folds):
         out = place % folds == fold
         solver = fit([level[~out] for level in supports], labels[~out], way)
-        of_levels = probabilities(solver, [level[out] for level in supports])
-        for some in ensembles:
-            right = ensemble(of_levels, some).argmax(1) == labels[out]
-            ensembles[some] += float((right / counts[labels[out]]).sum()) / way
-    return ensembles
+        found[:, out] = probabilities(solver, [level[out] for level in supports])
+    return found
+
+
+def recognised(found: Tensor, labels: Tensor) -> float:
+    """The share of images [n] whose class has the highest probability of `found` [n, way], the mean over classes."""
+    right = found.argmax(1) == labels
+    return float(right.double() @ _equal(labels))
+
+
+def temperature(found: Tensor, labels: Tensor) -> float:
+    """T in [0.01, 10] at which probabilities [n, way] say most of the labels [n] (Guo et al. 2017, section 4.2).
+
+    It minimises the negative log-likelihood, the mean over the classes. One support more that might be of any class
+    is reckoned with, as Platt (1999) does: where all are recognised, nothing would be too sure.
+    """
+    logits, doubt = _logits(found.double()), 1 / (len(labels) + 1)
+
+    def cost(log: float) -> float:
+        each = F.cross_entropy(logits / math.exp(log), labels, reduction="none", label_smoothing=doubt)
+        return float(each @ _equal(labels))
+
+    return math.exp(minimize_scalar(cost, bounds=(math.log(0.01), math.log(10)), method="bounded").x)
+
+
+def scaled(found: Tensor, scale: float) -> Tensor:
+    """Probabilities [n, way] at a temperature: proportional to their power 1 / `scale`."""
+    return (_logits(found) / scale).softmax(1)
+
+
+def _logits(found: Tensor) -> Tensor:
+    return found.clamp(min=TINY).log()
+
+
+def _equal(labels: Tensor) -> Tensor:
+    """float64 [n]: weights of one in all that give every class of `labels` the same."""
+    counts = torch.bincount(labels)
+    return 1 / (counts[labels] * len(counts)).double()
 
 
 def fit(supports: list[Tensor], labels: Tensor, way: int) -> list[tuple[Tensor, Tensor]]:

@@ -4,11 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.utils.class_weight import compute_sample_weight
 
 from mlcl import config, encoders
-from mlcl.classify import cross_validated
+from mlcl.classify import classify as whole
+from mlcl.classify import scaled, temperature
 from mlcl.cli import main
 from mlcl.data.packed import Packed
 
@@ -70,25 +75,53 @@ def test_images_get_the_class_that_scikit_learn_gives_them(tmp_path, model, leve
     expected = reference([levels["labelled"][i] for i in used], LABELS, [levels["new"][i] for i in used])
     assert table["file"].tolist() == [str(path) for path in sorted((tmp_path / "new").iterdir())]
     assert table["class"].tolist() == [list(SUPPORTS)[i] for i in expected.argmax(1)]
-    np.testing.assert_allclose(table["probability"], expected.max(1), atol=2e-4)
+    unseen = left_out_by_reference([levels["labelled"][i] for i in used])
+    scale = temperature(torch.tensor(unseen), torch.tensor(LABELS))
+    power = expected ** (1 / scale)
+    np.testing.assert_allclose(table["probability"], power.max(1) / power.sum(1), atol=2e-3)
     alone = classify(tmp_path, model, *asked, images="new/1-02.png")
     pd.testing.assert_frame_equal(alone, table.iloc[[QUERIES]].reset_index(drop=True))
 
 
-def test_supports_are_left_out_in_turn(levels):
-    supports = [level.numpy() for level in levels["labelled"]]
-    place = np.concatenate([np.arange(count) for count in SUPPORTS.values()])
-    expected = {}
+def left_out_by_reference(supports):
+    """[n, classes]: the mean over levels of scikit-learn's probabilities of each support, from the others."""
+    found, place = np.zeros((len(LABELS), 3)), np.concatenate([np.arange(count) for count in SUPPORTS.values()])
+    for fold in range(7):
+        out = place == fold
+        known, unknown = ([level.numpy()[rows] for level in supports] for rows in (~out, out))
+        found[out] = reference(known, LABELS[~out], unknown)
+    return found
+
+
+def test_supports_are_left_out_in_turn(tmp_path, model, levels):
+    asked = (model, tmp_path / "labelled", tmp_path / "new", [4, 2], torch.device("cpu"), tmp_path / "named.csv")
+    found, expected = whole(*asked), {}
     for used in ([0], [1], [2], [3], [1, 3], [0, 1, 2, 3]):
-        right = np.zeros(len(LABELS))
-        for fold in range(7):
-            out = place == fold
-            some = [[supports[i][rows] for i in used] for rows in (~out, out)]
-            right[out] = reference(some[0], LABELS[~out], some[1]).argmax(1) == LABELS[out]
+        right = left_out_by_reference([levels["labelled"][i] for i in used]).argmax(1) == LABELS
         expected[tuple(i + 1 for i in used)] = np.mean([right[label == LABELS].mean() for label in range(3)])
-    found = cross_validated(levels["labelled"], torch.tensor(LABELS), 3, [2, 4])
     assert found == pytest.approx(expected)
     assert list(found) == list(expected)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 1000))
+def test_the_temperature_is_that_of_the_most_likely_labels(seed):
+    """Against a search over many; labels drawn from the scaled probabilities give their temperature back."""
+    rng, true = np.random.default_rng(seed), 0.25
+    found = torch.tensor(rng.dirichlet([5, 5, 5], 1000))
+    sure = scaled(found, true).numpy()
+    labels = torch.tensor((sure.cumsum(1) < rng.uniform(size=(1000, 1))).sum(1))
+    scale = temperature(found, labels)
+    assert scale == pytest.approx(true, rel=0.3)
+    weights = compute_sample_weight("balanced", labels)
+    costs = {t: log_loss(labels, scaled(found, t), sample_weight=weights) for t in np.geomspace(0.1, 0.6, 60)}
+    assert scale == pytest.approx(min(costs, key=costs.get), rel=0.03)
+
+
+def test_few_supports_that_are_all_recognised_make_nothing_certain():
+    found, labels = torch.tensor([[0.6, 0.4], [0.6, 0.4], [0.4, 0.6], [0.4, 0.6]]), torch.tensor([0, 0, 1, 1])
+    sure = scaled(found, temperature(found, labels)).max(1).values
+    assert torch.allclose(sure, torch.tensor(0.9), atol=1e-3)  # 4 of 4 and half of the one that may be of any class
 
 
 def test_what_was_found_is_said(tmp_path, model, levels, capsys):
