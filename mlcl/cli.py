@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from mlcl.errors import UserError
@@ -207,6 +208,17 @@ def _run(name: str) -> tuple[str, str, int]:
     raise UserError(f"--run: {name} is not DATASET/METHOD/SEED, such as glyphs/multi_level/0")
 
 
+def whole(least: int) -> Callable[[str], int]:
+    """The type of an argument: a whole number, `least` or more."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} on")
+        return int(text)
+
+    return read
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="mlcl", description="Multi-level contrastive learning for few-shot problems.")
     stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
@@ -254,9 +266,11 @@ def parser() -> argparse.ArgumentParser:
     command = stage(train, "Train a method on the base classes; a killed training continues where it was.")
     packed(command)
     command.add_argument("--method", required=True, metavar="SPEC", help=SPEC.format("methods.multi_level"))
-    command.add_argument("--seed", type=int, default=0, help="0 by default")
+    command.add_argument("--seed", type=whole(0), default=0, help="0 by default")
     device(command)
-    command.add_argument("--gpus", type=int, default=1, metavar="N", help="1 by default; processes, with --device cpu")
+    command.add_argument(
+        "--gpus", type=whole(1), default=1, metavar="N", help="1 by default; processes, with --device cpu"
+    )
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for model.safetensors")
     command.add_argument("--records", type=Path, metavar="DIR", help="for run.json, metrics.csv; default: --out")
     command.add_argument("--scratch", type=Path, required=True, metavar="DIR", help="for the state and TensorBoard")
@@ -300,7 +314,7 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--evaluation", required=True, metavar="SPEC", help=SPEC.format("evaluation"))
     command.add_argument("--run", dest="run_name", required=True, metavar="DATASET/METHOD/SEED")
-    command.add_argument("--threads", type=int, default=os.cpu_count(), help="all cores by default")
+    command.add_argument("--threads", type=whole(1), default=os.cpu_count(), help="all cores by default")
     device(command)
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="a parquet file")
 
@@ -354,7 +368,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--support", type=Path, required=True, metavar="DIR", help="labelled images: CLASS/*")
     command.add_argument("--images", type=Path, required=True, metavar="PATH", help="those to name: a folder or a file")
     command.add_argument(
-        "--levels", type=int, nargs="+", default=[], metavar="N", help="an ensemble of these; default: the last alone"
+        "--levels", type=whole(1), nargs="+", default=[], metavar="N", help="an ensemble of these; default: the last"
     )
     device(command)
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="a CSV: file, class, probability")

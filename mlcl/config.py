@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from mlcl.errors import UserError
 
@@ -22,6 +31,16 @@ Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[int, Field(ge=16, le=512)]  # of an image, in pixels
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
+
+
+def _each_once(values: tuple) -> tuple:
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise ValueError(f"has {value} twice; keep one")
+    return values
+
+
+Once = AfterValidator(_each_once)
 
 # How many levels each encoder has; `encoders.build` is held to it by a test.
 LEVELS = {"conv4": 4, "resnet12": 4}
@@ -291,18 +310,18 @@ class Evaluation(Part):
     split: Literal["test", "val"] = "test"
     episodes: Annotated[int, Field(ge=2)] = 600
     way: Annotated[int, Field(ge=2)] = 5
-    shots: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1, 5)
+    shots: Annotated[tuple[Positive, ...], Field(min_length=1), Once] = (1, 5)
     queries: Positive = 15
     """Query images a class."""
     support_copies: Annotated[int, Field(ge=0)] = 0
     """Augmented copies that stand for each support image, as RFS evaluates with 5; 0: the image itself."""
-    classifiers: Annotated[tuple[Classifier, ...], Field(min_length=1)] = (
+    classifiers: Annotated[tuple[Classifier, ...], Field(min_length=1), Once] = (
         "logistic_regression",
         "nearest_centroid",
         "cosine_centroid",
     )
     """The tables show the first; the table of classifiers compares the others with it."""
-    processing: Annotated[tuple[Processing, ...], Field(min_length=1)] = ("l2",)
+    processing: Annotated[tuple[Processing, ...], Field(min_length=1), Once] = ("l2",)
     """What is done to the features of every level. `l2`: scaled to unit length; `centre`: the mean of the base classes'
     images taken off first; `power`: signed square root first; `power_centre`: that, then its mean over the base
     classes' images taken off. All end in unit length. The tables show the first, as with classifiers."""
@@ -370,7 +389,7 @@ class Experiment(Part):
     sweeps: dict[Name, Sweep] = {}
     """What is varied around the methods: the table of sweeps compares each variant with its method."""
     evaluation: Evaluation = Evaluation()
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), Once] = (0,)
     """One training per data set, method and seed."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: the GPU where there is one."""
@@ -457,7 +476,7 @@ class Experiment(Part):
     def load(cls, path: str | Path) -> Experiment:
         """The experiment in a YAML file. Raises `UserError` where it is missing or wrong."""
         try:
-            values = yaml.safe_load(Path(path).read_text())
+            values = _parsed(Path(path).read_text())
         except OSError as error:
             raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a config file") from error
         except yaml.YAMLError as error:
@@ -475,7 +494,7 @@ def part(kind: type[T], text: str) -> T:
     """
     if text.lstrip().startswith("{"):
         try:
-            values = yaml.safe_load(text)
+            values = _parsed(text)
         except yaml.YAMLError as error:
             raise UserError(f"the JSON given: is not JSON: {' '.join(str(error).split())}") from error
         return _validated(TypeAdapter(kind), values, "the JSON given")
@@ -485,13 +504,23 @@ def part(kind: type[T], text: str) -> T:
         try:
             found = found[key] if isinstance(found, dict) else getattr(found, key)
         except (KeyError, AttributeError):
-            known = found if isinstance(found, dict) else type(found).model_fields
+            known = found if isinstance(found, dict) else getattr(type(found), "model_fields", ())
+            if not known:
+                raise UserError(f"{path}: has no {keys}: there is nothing of the name '{key}'") from None
             raise UserError(f"{path}: has no {keys}: there is no '{key}' among {', '.join(known)}") from None
     if isinstance(found, Experiment) and kind is not Experiment:
         raise UserError(
             f"{path}: is a whole experiment; name the part of it, as in {path}:methods.{next(iter(found.methods))}"
         )
     return _validated(TypeAdapter(kind), found, text)
+
+
+def _parsed(text: str) -> Any:
+    """YAML, or JSON: as which it is tried first, since YAML 1.1 takes JSON's number 1e-6 for a text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
 
 
 def _merged(shared: Any, own: Any) -> Any:

@@ -66,6 +66,8 @@ def test_methods_inherit_key_by_key(write_config):
         ({"evaluation.classifiers": ["svm"]}, "evaluation.classifiers.0"),
         ({"evaluation": {"choose": True, "split": "val"}}, "choose is for split: test"),
         ({"training.augmentation": {"scale": [0.9, 0.2]}}, "scale must ascend"),
+        ({"seeds": [0, 1, 0]}, "config.yaml: seeds: has 0 twice; keep one (given: [0, 1, 0])"),
+        ({"evaluation.shots": [5, 5]}, "evaluation.shots: has 5 twice; keep one"),
         ({"training.sides": [42, 8]}, "training.sides.1: Input should be greater than or equal to 16 (given: 8)"),
     ],
 )
@@ -94,6 +96,8 @@ def test_a_part_is_found_by_its_key_or_given_as_json(write_config):
     assert config.part(config.Experiment, str(path)).name == "tiny"
     with pytest.raises(UserError, match="there is no 'mine' among cross_entropy, multi_level"):
         config.part(config.Method, f"{path}:methods.mine")
+    with pytest.raises(UserError, match="there is nothing of the name 'first'"):
+        config.part(config.Evaluation, f"{path}:evaluation.shots.first")
     with pytest.raises(UserError, match="the JSON given: objective: is missing"):
         config.part(config.Method, '{"encoder": {}, "training": {}}')
 
@@ -136,6 +140,15 @@ def test_a_sweep_trains_each_value_once(write_config):
     assert varied.encoder == experiment.methods["multi_level"].encoder
     assert experiment.recipes["multi_level.weights.flat"].objective.levels == {1: 1, 4: 1}
     assert Experiment.parse(experiment.model_dump(mode="json"), "again").recipes == experiment.recipes
+
+
+def test_a_tiny_number_comes_through_json_as_it_is(write_config):
+    tiny = {"of": ["cross_entropy"], "key": "training.weight_decay", "values": [1.0e-6, 0.5]}
+    experiment = Experiment.load(write_config(sweeps={"decay": tiny}))
+    assert list(experiment.recipes)[2:] == ["cross_entropy.decay.1e-06", "cross_entropy.decay.0.5"]
+    again = config.part(Experiment, experiment.model_dump_json())
+    assert again == experiment
+    assert list(again.recipes) == list(experiment.recipes)
 
 
 @pytest.mark.parametrize(

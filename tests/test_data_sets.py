@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mlcl import config
-from mlcl.data import cifar100, cub, folder, images, omniglot, splits, tiered_imagenet
+from mlcl.data import cifar100, cub, definition, folder, images, omniglot, splits, tiered_imagenet
 from mlcl.data.pack import Class, pack
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
@@ -295,6 +295,7 @@ def test_a_split_file_decides(tmp_path):
         ("class,split\na,train\n", r"split\.csv: b is not in it"),
         ("class,split\na,train\nb,val\nc,test\nd,test\n", r"split\.csv: d has no folder"),
         ("class,split\na,train\nb,val\nc,novel\n", r"puts c in 'novel'; a split is one of train, val, test"),
+        ("class,split\na,train\nb,train\nc,test\n", r"puts no class in val; each of train, val, test needs some"),
         ("name,split\na,train\n", r"has the columns name, split; it needs class, split"),
     ):
         (tmp_path / "split.csv").write_text(text)
@@ -317,6 +318,15 @@ def test_what_is_no_folder_of_classes_is_named(tmp_path):
         folder.source(spec(tmp_path / "a"), tmp_path / "a")
 
 
+def test_another_folder_is_another_data_set(tmp_path):
+    for name in ("one", "other"):
+        write_folder(tmp_path / name, [f"c{i}" for i in range(10)])
+    data = packed(folder.source(spec(tmp_path / "one"), tmp_path / "one"), tmp_path / "packed")
+    assert definition.check(data.folder, spec(tmp_path / "one")) == data.manifest
+    with pytest.raises(UserError, match="was packed from another definition"):
+        definition.check(data.folder, spec(tmp_path / "other"))
+
+
 # -- images -------------------------------------------------------------------------------------------------
 
 
@@ -325,6 +335,32 @@ def test_the_middle_square_is_taken():
     wide[:, 10:20] = 255
     assert (images.decode(encoded(wide), "wide", 10, crop=True) == 255).all()
     assert images.decode(encoded(wide), "wide", 10).mean() == pytest.approx(85, abs=1)
+
+
+def test_a_photograph_is_turned_as_it_was_held():
+    wide, file = np.zeros((10, 20, 3), np.uint8), io.BytesIO()
+    wide[:, :10] = 255  # on the left; turned by a quarter to the right, at the top
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(wide).save(file, "png", exif=exif)
+    found = images.decode(file.getvalue(), "x", 10, crop=True)
+    assert (found[:5] == 255).all()
+    assert (found[5:] == 0).all()
+
+
+@pytest.mark.parametrize(("crop", "mode"), [(True, "RGB"), (False, "L")])
+def test_of_16_bits_the_upper_8_are_kept(crop, mode):
+    ramp, file = np.linspace(0, 65535, 256).astype(np.uint16).reshape(16, 16), io.BytesIO()
+    Image.fromarray(ramp).save(file, "png")
+    found = images.decode(file.getvalue(), "x", 16, crop=crop, mode=mode)
+    assert (found == (ramp >> 8)[..., None]).all()
+
+
+def test_more_bits_are_refused():
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(file, "tiff")
+    with pytest.raises(UserError, match="x: has 32 bits a pixel; save it with 8 or 16"):
+        images.decode(file.getvalue(), "x", 4)
 
 
 @pytest.mark.parametrize("size", [28, 224])

@@ -11,8 +11,8 @@ from mlcl.errors import UserError
 
 
 def of(spec: config.Dataset) -> dict[str, Any]:
-    """What the manifest holds of a definition: all but where its files lie."""
-    return spec.model_dump(mode="json", exclude={"path"})
+    """What the manifest holds of a definition: all but where its files lie, which tells folders alone apart."""
+    return spec.model_dump(mode="json", exclude={} if isinstance(spec, config.Folder) else {"path"})
 
 
 def check(folder: Path, spec: config.Dataset) -> dict[str, Any] | None:

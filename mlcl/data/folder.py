@@ -77,6 +77,9 @@ def _read_split(path: Path, names: set[str]) -> dict[str, str]:
     for name in sorted(names ^ set(split)):
         what = "has no folder" if name in split else "is not in it"
         raise UserError(f"{path}: {name} {what}; list each class folder once")
+    for name in SPLITS:
+        if name not in split.values():
+            raise UserError(f"{path}: puts no class in {name}; each of {', '.join(SPLITS)} needs some")
     return split
 
 

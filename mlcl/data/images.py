@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mlcl.errors import UserError
 
@@ -23,8 +23,9 @@ def below(folder: Path) -> list[Path]:
 def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", crop: bool = False) -> np.ndarray:
     """An encoded image to uint8 [size, size, C], C being 3, or 1 for `mode` "L".
 
-    The whole image is squeezed into the square, as the ImageNet subsets' makers did; with `crop` its middle square is
-    taken first. Raises `UserError` that calls it `name` where it cannot be decoded or is unreasonably large.
+    The whole image is squeezed into the square, as the ImageNet subsets' makers did; with `crop` it is first turned as
+    the camera says that it was held, and its middle square taken. Of 16 bits the upper 8 are kept. Raises `UserError`
+    that calls it `name` where it cannot be decoded, has more bits, or is unreasonably large.
     """
     try:
         with warnings.catch_warnings():
@@ -32,7 +33,12 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
             with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
                 if image.width * image.height > LARGEST:
                     raise UserError(f"{name}: is {image.width} x {image.height} pixels large; remove it, or shrink it")
-                picture = image.convert(mode)
+                if image.mode in ("I", "F"):
+                    raise UserError(f"{name}: has 32 bits a pixel; save it with 8 or 16")
+                picture = ImageOps.exif_transpose(image) if crop else image
+                if picture.mode.startswith("I;16"):  # Pillow would clip them at 255
+                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+                picture = picture.convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{name}: cannot be read as an image ({reason}); replace it with an intact copy") from error
