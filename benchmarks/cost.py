@@ -138,11 +138,17 @@ def disk(experiment: Experiment) -> list[dict[str, object]]:
     runs = len(experiment.methods) * len(experiment.seeds)
     model, rows = model_bytes(method), []
     for name in experiment.datasets:
-        images = DATA[name].whole
+        images, copies = DATA[name].whole, experiment.evaluation.support_copies
+        novel = images - DATA[name].base - DATA[name].validation
         sizes = {
             "data": (f"{images:,} images of {SIZE} x {SIZE} x {CHANNELS}", images * SIZE * SIZE * CHANNELS, 1),
             "train": ("model.safetensors", model, runs),
             "features": (f"{' + '.join(map(str, dims))} float16 an image", 2 * sum(dims) * images, runs),
+            "copies": (
+                f"of the {novel:,} novel images, {copies} copies each",
+                2 * sum(dims) * novel * copies,
+                runs,
+            ),
             "evaluate": ("one of results/mini-imagenet-cpu, the largest", max(evaluations), runs),
         }
         rows += [

@@ -285,7 +285,9 @@ def parser() -> argparse.ArgumentParser:
     command = stage(features, "Extract the features of every level and split.")
     packed(command)
     command.add_argument("--model", type=Path, required=True, metavar="FILE", help="model.safetensors")
-    command.add_argument("--overlap", action="store_true", help="also where its base classes are novel in the data")
+    command.add_argument(
+        "--overlap", action="store_true", help="also if the model was trained on classes that the data tests on"
+    )
     device(command)
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
@@ -293,7 +295,9 @@ def parser() -> argparse.ArgumentParser:
     packed(command)
     command.add_argument("--model", type=Path, required=True, metavar="FILE", help="model.safetensors")
     command.add_argument("--evaluation", required=True, metavar="SPEC", help=SPEC.format("evaluation"))
-    command.add_argument("--overlap", action="store_true", help="also where its base classes are novel in the data")
+    command.add_argument(
+        "--overlap", action="store_true", help="also if the model was trained on classes that the data tests on"
+    )
     device(command)
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .npy file")
 

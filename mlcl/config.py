@@ -300,6 +300,11 @@ class Method(Part):
         return self
 
 
+def identity(method: Method) -> str:
+    """Equal for recipes that train the same."""
+    return method.model_dump_json(exclude={"title"})
+
+
 # -- evaluation ---------------------------------------------------------------------------------------------
 
 Classifier = Literal["logistic_regression", "nearest_centroid", "cosine_centroid"]
@@ -451,10 +456,10 @@ class Experiment(Part):
     def _swept(self) -> tuple[dict[str, Method], list[Variant]]:
         recipes, variants, known = dict(self.methods), [], {}
         for name, method in self.methods.items():
-            known.setdefault(_identity(method), name)
+            known.setdefault(identity(method), name)
         for sweep, of, label, value in self._values():
             method = _varied(self.methods[of], f"sweeps.{sweep}", self.sweeps[sweep].key, value)
-            recipe = known.setdefault(_identity(method), f"{of}.{sweep}.{label}")
+            recipe = known.setdefault(identity(method), f"{of}.{sweep}.{label}")
             recipes.setdefault(recipe, method)
             variants.append(Variant(of, sweep, label, recipe))
         return recipes, variants
@@ -532,11 +537,6 @@ def _merged(shared: Any, own: Any) -> Any:
 
 def _text(value: str | bool | int | float) -> str:
     return value if isinstance(value, str) else json.dumps(value)
-
-
-def _identity(method: Method) -> str:
-    """Equal for recipes that train the same."""
-    return method.model_dump_json(exclude={"title"})
 
 
 def _varied(method: Method, source: str, key: str, value: Any) -> Method:

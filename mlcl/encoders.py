@@ -51,6 +51,13 @@ class Encoder(nn.Module):
             for m, (pool, pooling) in zip(self.maps(images), self.spec.cells, strict=True)
         ]
 
+    def compile_network(self) -> None:
+        """Before the first images, on a GPU: one program for each size of images."""
+        import torch._dynamo
+
+        torch._dynamo.config.recompile_limit = 64  # of 8, it would leave the ninth uncompiled, whoever made the others
+        self.network.compile(dynamic=False)
+
     @property
     def dims(self) -> list[int]:
         """D_l of every level."""

@@ -8,11 +8,15 @@ import platform
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
+from mlcl import config
 from mlcl.energy import Meter
 from mlcl.errors import UserError
 from mlcl.files import replacing
@@ -30,10 +34,15 @@ VERSIONS = ("mlcl", "torch", "torchvision", "numpy")
 class Watch:
     """What a training took so far, over all the sessions in which it ran."""
 
-    def __init__(self, devices: Sequence[torch.device], before: dict[str, Any] | None):
-        """`before`: what `so_far` gave at the state from which the training continues."""
+    def __init__(self, devices: Sequence[torch.device], before: dict[str, Any] | None, processes: int = 1):
+        """`before`: what `so_far` gave at the state from which the training continues.
+
+        `processes` train together. Where they are more than `devices`, some have others, whose joules nobody reads.
+        """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.before = before or {"started": now, "sessions": 0, "seconds": 0.0, "joules": 0.0}
+        if processes > len(devices):
+            self.before["joules"] = None
         self.start, self.meter = time.monotonic(), Meter(devices)
 
     def so_far(self) -> dict[str, Any]:
@@ -47,13 +56,15 @@ class Watch:
         }
 
 
-def write(path: Path, made_by: dict[str, Any], took: dict[str, Any], images: int, device: torch.device) -> None:
+def write(
+    path: Path, made_by: dict[str, Any], took: dict[str, Any], images: int, device: torch.device, processes: int = 1
+) -> None:
     """One JSON file: `made_by` of the checkpoint, what the training on so many images took, and with what."""
     record = {
         "made_by": made_by,
         "commit": commit(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in VERSIONS}},
-        "hardware": hardware(device),
+        "hardware": {**hardware(device), "processes": processes},
         **took,
         "images_per_second": images / took["seconds"],
     }
@@ -71,6 +82,16 @@ def read(path: Path) -> dict[str, Any]:
         return record
     except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{path}: is no record of a training ({error}); run mlcl train again") from error
+
+
+def check(made_by: dict[str, Any], method: config.Method, path: Path) -> None:
+    """Raises `UserError` where what is at `path` was made by another recipe than the method's."""
+    with suppress(ValidationError):  # of a version of this package that had other keys
+        if config.identity(config.Method.model_validate(made_by["method"])) == config.identity(method):
+            return
+    raise UserError(
+        f"{path}: was trained by another recipe than the config's; give the method another name, or delete it"
+    )
 
 
 def commit() -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import time
 from itertools import product
 from pathlib import Path
 
-from mlcl import config, hardware
+from mlcl import config, encoders, hardware, record
 from mlcl.data import definition, sources
 from mlcl.data.pack import pack
 from mlcl.errors import UserError
@@ -25,7 +25,8 @@ from mlcl.train import train
 def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     """Pack, train, extract and evaluate what is missing below root/data and root/results, the first seed first.
 
-    Raises `UserError` after `max_minutes`, everything done so far kept.
+    Raises `UserError` after `max_minutes`, everything done so far kept, and where a model that is there was trained by
+    another recipe than the config's.
     """
     deadline = time.monotonic() + 60 * max_minutes
     results, spec = Results(root, experiment.name), experiment.evaluation
@@ -38,7 +39,9 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
         name, data = f"{dataset}/{method}/{seed}", results.manifest(dataset).parent
         model, evaluation = results.model(name), results.evaluation(name)
-        if not model.exists():
+        if model.exists():
+            record.check(encoders.load(model)[1], experiment.recipes[method], model)
+        else:
             with Stage(f"train {name}", deadline) as minutes:
                 records, scratch = results.records(name), results.scratch(name)
                 taught_by = experiment.teacher(name)

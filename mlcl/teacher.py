@@ -28,7 +28,7 @@ class Teacher:
             raise UserError(f"{model}: knows other base classes than those of the data; train it on the same data")
         self.encoder, self.classifier = encoder.to(device), classifier.to(device)
         if compiled:
-            self.encoder.network.compile(dynamic=False)  # one program for each side of the views
+            self.encoder.compile_network()
         self.sha256 = sha256(model)
 
     @torch.no_grad()

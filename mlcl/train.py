@@ -91,6 +91,12 @@ class Run:
             raise UserError(f"training.batch_size: {spec.batch_size} is more than the {len(self.base.labels)} images")
         if spec.batch_size < distributed.size():
             raise UserError(f"training.batch_size: {spec.batch_size} leaves some of {distributed.size()} GPUs no image")
+        side = packed.images.shape[1]
+        if spec.sides and 2 * min(spec.sides) < side:
+            raise UserError(
+                f"training.sides: {min(spec.sides)} is less than half of the images' {side} pixels, of which it would "
+                "skip some; take larger views"
+            )
         self.check_validation()
         self.steps_per_epoch = len(self.base.labels) // spec.batch_size
         self.steps = spec.epochs * self.steps_per_epoch
@@ -99,7 +105,7 @@ class Run:
         self.objective = Objective(method.objective, self.encoder.dims, len(self.base.classes)).to(device)
         compiled = spec.compile and device.type == "cuda"
         if compiled:
-            self.encoder.network.compile(dynamic=False)  # one program for each side of the views
+            self.encoder.compile_network()
         self.teacher = Teacher(teacher, self.base.classes, device, compiled) if teacher else None
         self.model = distributed.together(Learner(self.encoder, self.objective), device)
         self.optimiser = torch.optim.SGD(
@@ -279,7 +285,7 @@ def _train(
         digest = hashlib.sha256(json.dumps(made_by, sort_keys=True).encode()).hexdigest()
         state_file = scratch / f"state-{digest[:12]}.pt"
         took = resume(run, state_file)
-        watch = record.Watch(devices, took)
+        watch = record.Watch(devices, took, distributed.size())
         first = distributed.rank() == 0
         with Witness(run, scratch, state_file, watch) if first else contextlib.nullcontext() as witness:
             while run.step < run.steps:
@@ -292,11 +298,12 @@ def _train(
                 if witness:
                     witness.step(parts, row)
         if witness:
-            save(run.encoder, out / "model.safetensors", made_by, run.objective.classifier)
             with replacing(records / "metrics.csv") as (temporary,):
                 pd.DataFrame(run.history).to_csv(temporary, index=False, float_format="%.6f")
             images = run.steps * method.training.batch_size
-            record.write(records / "run.json", made_by, watch.so_far(), images, device)
+            record.write(records / "run.json", made_by, watch.so_far(), images, device, distributed.size())
+            # Last: where a model is, its records are.
+            save(run.encoder, out / "model.safetensors", made_by, run.objective.classifier)
             state_file.unlink(missing_ok=True)
 
 
@@ -357,6 +364,7 @@ class Witness:
         if run.step % LOG_STEPS == 0:
             self.progress.status = f"loss {self.log(parts):.3f}"
         if row:
+            self.check(row["loss"])
             for key in [key for key in row if key.startswith("val_")]:
                 self.writer.add_scalar(f"accuracy/{key}", row[key], run.step)
             self.progress.say(describe(row, method.training.epochs))
@@ -374,11 +382,14 @@ class Witness:
         self.saved = time.monotonic()
         self.cost = self.saved - start
 
+    def check(self, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise UserError(f"the loss is {loss} at step {self.run.step}; lower training.learning_rate")
+
     def log(self, parts: dict[str, Tensor]) -> float:
         """Write the step's scalars to TensorBoard; the loss."""
         values = {name: float(value) for name, value in parts.items()}
-        if not math.isfinite(values["loss"]):
-            raise UserError(f"the loss is {values['loss']} at step {self.run.step}; lower training.learning_rate")
+        self.check(values["loss"])
         for name, value in values.items():
             self.writer.add_scalar(TAGS.get(name, f"loss/{name}"), value, self.run.step)
         self.writer.add_scalar("learning rate", self.run.rate, self.run.step)

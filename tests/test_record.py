@@ -60,9 +60,16 @@ def test_a_training_that_continues_adds_up_its_sessions():
     assert again["joules"] is None
 
 
+def test_energy_is_unknown_where_others_train_along(tmp_path, monkeypatch):
+    socket(tmp_path / "intel-rapl:0", 1)
+    monkeypatch.setattr("mlcl.record.Meter", lambda devices: Meter(devices, tmp_path))
+    assert record.Watch([CPU, CPU], None, 2).so_far()["joules"] == 0
+    assert record.Watch([CPU], None, 2).so_far()["joules"] is None
+
+
 def test_a_record_says_what_made_the_run(tmp_path):
     took = {"started": "2021-07-16T00:00:00+00:00", "sessions": 1, "seconds": 4.0, "joules": None}
-    record.write(tmp_path / "run.json", {"method": {"a": 1}}, took, 200, CPU)
+    record.write(tmp_path / "run.json", {"method": {"a": 1}}, took, 200, CPU, 4)
     found = record.read(tmp_path / "run.json")
     assert found["made_by"] == {"method": {"a": 1}}
     assert found["images_per_second"] == 50
@@ -70,6 +77,7 @@ def test_a_record_says_what_made_the_run(tmp_path):
     assert found["hardware"]["cores"] >= 1
     assert found["hardware"]["processor"]
     assert found["hardware"]["gpu"] is None
+    assert found["hardware"]["processes"] == 4
     assert {key: found[key] for key in took} == took
 
 

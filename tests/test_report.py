@@ -33,7 +33,8 @@ def prepare(folder, config=CONFIG):
     for path in evaluations:
         dataset, method, seed = path.with_suffix("").parts[-3:]
         records.append(folder / "runs" / dataset / method / seed / "run.json")
-        record.write(records[-1], {"method": {"name": method}}, TOOK, 1800, torch.device("cpu"))
+        recipe = experiment.recipes[method].model_dump(mode="json", exclude={"title"})
+        record.write(records[-1], {"method": recipe}, TOOK, 1800, torch.device("cpu"))
     picture = io.BytesIO()
     Image.new("RGB", (300, 200), "white").save(picture, "png")
     names = ["training", *(f"{d}/{n}" for d in experiment.datasets for n in (*OF_A_DATA_SET, "sheet", "classes"))]
@@ -125,6 +126,16 @@ def test_it_says_what_was_run(written):
     text = (written / "report.html").read_text()
     for said in ("12, 18 min 0 s in all", "24.0 Wh", "torch 2.", "logical cores", "A &amp; B", "temperature: 0.1"):
         assert said in text
+
+
+def test_a_training_of_another_recipe_is_named(tmp_path):
+    experiment, evaluations, records, *others = prepare(tmp_path)
+    found = json.loads(records[0].read_text())
+    for key, value in (("epochs", 999), ("nonsense", 1)):
+        found["made_by"]["method"]["training"] = {key: value}
+        records[0].write_text(json.dumps(found))
+        with pytest.raises(UserError, match=r"run\.json: was trained by another recipe than the config's"):
+            write(experiment, evaluations, records, *others)
 
 
 def test_a_missing_record_or_figure_is_named(tmp_path):

@@ -89,6 +89,11 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
     assert set(changed) == {results.evaluation(RUNS[1]), results.choices(RUNS[1])}
     assert results.evaluation(RUNS[1]).read_bytes() == whole.evaluation(RUNS[1]).read_bytes()
 
+    # Of another recipe, it is not taken for the config's.
+    changed = Experiment.parse(CONFIG | {"training": CONFIG["training"] | {"epochs": 3}}, "test")
+    with pytest.raises(UserError, match=r"model\.safetensors: was trained by another recipe than the config's"):
+        run(changed, tmp_path, max_minutes=60)
+
 
 def test_a_student_finds_its_teacher(tiny_data, tmp_path):
     objective = {"cross_entropy": 1, "distillation": {"teacher": "cross_entropy"}}

@@ -140,7 +140,7 @@ def test_a_damaged_state_is_named_and_left(tiny_data, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"state-.*\.pt: is damaged \(.+\); delete it"):
         run(tiny_data, tmp_path, method())
     assert state.read_bytes() == damaged
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
 def test_a_student_learns_from_its_teacher(tiny_data, tmp_path):
@@ -178,10 +178,13 @@ def test_two_trainings_do_not_share_a_scratch_folder(tiny_data, tmp_path, monkey
     assert not (tmp_path / "scratch").exists()
 
 
-def test_a_loss_that_blows_up_stops_the_training(tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("mlcl.train.LOG_STEPS", 1)
+@pytest.mark.parametrize("steps", [1, 1000])
+def test_a_loss_that_blows_up_stops_the_training(tiny_data, tmp_path, monkeypatch, steps):
+    monkeypatch.setattr("mlcl.train.LOG_STEPS", steps)
     with pytest.raises(UserError, match=r"lower training\.learning_rate"):
         run(tiny_data, tmp_path, method(learning_rate=1e30))
+    assert not list(tmp_path.rglob("model.safetensors"))
+    assert not list(tmp_path.rglob("state*"))
 
 
 def test_a_validation_split_too_small_is_named_before_training(tiny_data, tmp_path):
@@ -220,6 +223,13 @@ def test_views_grow_in_equal_shares_of_the_training(tiny_data):
         run.step += 1
     assert sides == [(16, 16)] * 12 + [(24, 24)] * 12 + [(32, 32)] * 12
     assert Run(Packed(tiny_data), method(), 0, CPU).batch()[0].shape[2:] == (16, 16)
+
+
+def test_views_too_small_are_named(tiny_data):
+    large = Packed(tiny_data)
+    large.images = np.repeat(large.images, 3, 1)
+    with pytest.raises(UserError, match=r"training\.sides: 16 is less than half of the images' 48 pixels"):
+        Run(large, method(sides=[24, 16]), 0, CPU)
 
 
 def test_the_time_left_counts_the_pixels_of_the_views():

@@ -74,7 +74,7 @@ def write(
 ) -> None:
     """Write the report `out` and the `card` of the encoders, of evaluations, run.json files and the folder of figures.
 
-    Raises `UserError` where one of them is missing or wrong.
+    Raises `UserError` where one of them is missing or wrong, or a training was of another recipe than the config's.
     """
     study = read(experiment, evaluations, out.parent, root)
     built = {name: TABLES[name](study) for name in tables(experiment)}
@@ -148,8 +148,10 @@ def _runs(study: Study, records: Sequence[Path]) -> dict[str, Run]:
             path = paths.get((dataset, method, str(seed)))
             if path is None:
                 raise UserError(f"no record of {dataset}/{method}/{seed} among those given; run mlcl train first")
+            found = record.read(path)
+            record.check(found["made_by"], study.experiment.recipes[method], path)
             anchor = f"run-{dataset}-{method}-{seed}"
-            runs[evaluation] = Run(anchor, dataset, method, names[method], seed, evaluation, record.read(path))
+            runs[evaluation] = Run(anchor, dataset, method, names[method], seed, evaluation, found)
     return runs
 
 
@@ -175,7 +177,10 @@ def _commit(commit: dict[str, Any] | None) -> str:
 
 
 def _hardware(found: dict[str, Any]) -> str:
-    return (f"{found['gpu']}, " if found["gpu"] else "") + f"{found['processor']}, {found['cores']} logical cores"
+    processes = found.get("processes", 1)
+    together = f"{processes} processes, " if processes > 1 else ""
+    gpu = f"{found['gpu']}, " if found["gpu"] else ""
+    return f"{together}{gpu}{found['processor']}, {found['cores']} logical cores"
 
 
 def duration(seconds: float) -> str:
