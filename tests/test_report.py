@@ -355,6 +355,11 @@ def test_a_click_on_a_heading_sorts(opened):
     _, ((_, *texts), *_) = page.execute_script(COLUMN, "Paired differences", 2)
     signed = [float(text.split()[0].replace(MINUS, "-")) for text in texts]
     assert signed == sorted(signed, reverse=True)
+    days = 'const rows = [...document.querySelectorAll("tr[id^=run-]")]; rows.forEach((row, i) => {'
+    page.execute_script(days + " row.cells[2].innerText = `2021-07-1${(7 * i) % 5}`; });")
+    _, (texts,) = page.execute_script(COLUMN, "The trainings", 2)
+    assert texts == sorted(texts)
+    assert texts[0] < texts[-1]
 
 
 def test_a_number_leads_to_its_trainings_and_marks_them(opened):

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from mlcl.errors import UserError
 from mlcl.figures.style import drawn, legend_shape, looks, styled
@@ -75,6 +76,7 @@ def curves(means: pd.DataFrame) -> dict[str, bytes]:
                 _plot(lower, own, VALIDATION, look)
             upper.set_title(dataset, fontsize="medium")
             lower.set_xlabel("epoch")
+            lower.xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[0, 0].set_ylabel("loss on the base classes")
         panels[1, 0].set_ylabel("validation accuracy (%)")
         present = {name: dash for name, dash in lines.items() if name in means}

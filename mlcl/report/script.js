@@ -1,9 +1,9 @@
 "use strict";
 
 // A heading sorts its column within each group of rows: numbers by size, the largest first, other texts by alphabet.
-const value = (row, column) => {
-  const text = row.cells[column].innerText.trim();
-  const number = parseFloat(text.replace("\u2212", "-"));
+const value = (row, heading) => {
+  const text = row.cells[heading.cellIndex].innerText.trim();
+  const number = heading.classList.contains("number") ? parseFloat(text.replace("\u2212", "-")) : NaN;
   return Number.isNaN(number) ? text : number;
 };
 
@@ -25,7 +25,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const sign = order === "ascending" ? 1 : -1;
       for (const body of table.tBodies) {
         const rows = [...body.rows].filter((row) => !row.classList.contains("heading"));
-        rows.sort((a, b) => sign * compare(value(a, heading.cellIndex), value(b, heading.cellIndex)));
+        rows.sort((a, b) => sign * compare(value(a, heading), value(b, heading)));
         body.append(...rows);
       }
     });
