@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlcl.figures import embedding, neighbours, novel, pairs
-from mlcl.files import replacing
+from mlcl.files import write_all
 
 FIGURES = {"embedding": embedding.draw, "neighbours": neighbours.draw, "pairs": pairs.draw}
 
@@ -20,6 +20,4 @@ def draw(data: Path, features: Sequence[Path], titles: Mapping[str, str], out: P
     contents = {
         out / f"{name}.{form}": content for name, draw in FIGURES.items() for form, content in draw(seen).items()
     }
-    with replacing(*contents) as temporaries:
-        for temporary, content in zip(temporaries, contents.values(), strict=True):
-            temporary.write_bytes(content)
+    write_all(contents)

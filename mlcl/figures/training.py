@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mlcl.errors import UserError
 from mlcl.figures.style import drawn, legend_shape, looks, styled
-from mlcl.files import replacing
+from mlcl.files import write_all
 
 VALIDATION = {"val_last_level": "-", "val_ensemble": "--"}
 # The later a level, the fuller its line.
@@ -26,10 +26,7 @@ def draw(metrics: Sequence[Path], titles: Mapping[str, str], out: Path) -> None:
 
     `titles` are the methods' by name, in order. Raises `UserError` where a file is none of these, or unreadable.
     """
-    contents = curves(read(metrics, titles))
-    with replacing(*(out / f"training.{form}" for form in contents)) as temporaries:
-        for temporary, content in zip(temporaries, contents.values(), strict=True):
-            temporary.write_bytes(content)
+    write_all({out / f"training.{form}": content for form, content in curves(read(metrics, titles)).items()})
 
 
 def read(metrics: Sequence[Path], titles: Mapping[str, str]) -> pd.DataFrame:

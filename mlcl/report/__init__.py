@@ -21,7 +21,7 @@ import yaml
 from mlcl import config, record
 from mlcl.config import Experiment
 from mlcl.errors import UserError
-from mlcl.files import replacing
+from mlcl.files import write_all
 from mlcl.paths import tables
 from mlcl.report import words
 from mlcl.statistics import interval
@@ -110,9 +110,7 @@ def write(
         loss=_loss,
         path=lambda run: f"{run.dataset}/{run.method}/{run.seed}",
     )
-    with replacing(out, card) as (page_file, card_file):
-        page_file.write_text(page)
-        card_file.write_text(text)
+    write_all({out: page.encode(), card: text.encode()})
 
 
 def _accuracy(study: Study, run: Run, shot: int, role: str) -> str:

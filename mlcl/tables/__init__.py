@@ -15,7 +15,7 @@ import pandas as pd
 
 from mlcl.config import Experiment
 from mlcl.figures import accuracy, roles
-from mlcl.files import replacing
+from mlcl.files import write_all
 from mlcl.paths import tables
 from mlcl.tables import ablation, choice, classifiers, comparison, differences, factorial, subsets, sweeps
 from mlcl.tables.layout import PREAMBLE, latex, markdown
@@ -58,9 +58,7 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: 
     for name, draw in FIGURES.items():
         for form, drawn in draw(study).items():
             contents[out / "figures" / f"{name}.{form}"] = drawn
-    with replacing(*contents) as temporaries:
-        for temporary, content in zip(temporaries, contents.values(), strict=True):
-            temporary.write_bytes(content)
+    write_all(contents)
 
 
 def _csv(frame: pd.DataFrame) -> str:
