@@ -232,6 +232,12 @@ def parser() -> argparse.ArgumentParser:
     def packed(command):
         command.add_argument("--data", type=Path, required=True, metavar="DIR", help="a packed data set")
 
+    def model(command):
+        command.add_argument("--model", type=Path, required=True, metavar="FILE", help="model.safetensors")
+        command.add_argument(
+            "--overlap", action="store_true", help="also if the model was trained on classes that the data tests on"
+        )
+
     def experiment(command):
         command.add_argument("--experiment", required=True, metavar="SPEC", help="JSON, or a config file")
 
@@ -284,20 +290,14 @@ def parser() -> argparse.ArgumentParser:
 
     command = stage(features, "Extract the features of every level and split.")
     packed(command)
-    command.add_argument("--model", type=Path, required=True, metavar="FILE", help="model.safetensors")
-    command.add_argument(
-        "--overlap", action="store_true", help="also if the model was trained on classes that the data tests on"
-    )
+    model(command)
     device(command)
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     command = stage(copies, "Extract the features of augmented copies of the evaluation's images.")
     packed(command)
-    command.add_argument("--model", type=Path, required=True, metavar="FILE", help="model.safetensors")
+    model(command)
     command.add_argument("--evaluation", required=True, metavar="SPEC", help=SPEC.format("evaluation"))
-    command.add_argument(
-        "--overlap", action="store_true", help="also if the model was trained on classes that the data tests on"
-    )
     device(command)
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .npy file")
 

@@ -81,16 +81,14 @@ def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
     return encoder, made_by
 
 
+def load_made_by(path: Path) -> dict[str, Any]:
+    """What made an encoder, without its weights. Raises `UserError` as `load` does."""
+    return _read(path, weights=False)[0]["made_by"]
+
+
 def load_with_classifier(path: Path) -> tuple[Encoder, nn.Linear | None, dict[str, Any]]:
     """As `load`, with the classifier of its last level, where it was trained with one."""
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["mlcl"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, KeyError, safetensors.SafetensorError) as error:
-        raise UserError(
-            f"{path}: is no readable checkpoint ({error}); name a model.safetensors, or train it again"
-        ) from error
+    about, tensors = _read(path, weights=True)
     spec = config.Encoder.model_validate(about["encoder"])
     encoder = Encoder(spec, tensors["mean"].flatten().tolist(), tensors["std"].flatten().tolist())
     linear = {name.removeprefix(CLASSIFIER): tensors.pop(name) for name in list(tensors) if name.startswith(CLASSIFIER)}
@@ -100,6 +98,18 @@ def load_with_classifier(path: Path) -> tuple[Encoder, nn.Linear | None, dict[st
         classifier = nn.Linear(*reversed(linear["weight"].shape))
         classifier.load_state_dict(linear)
     return encoder.eval(), classifier, about["made_by"]
+
+
+def _read(path: Path, weights: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The metadata of a checkpoint, and its tensors, or none."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["mlcl"])
+            return about, {name: file.get_tensor(name) for name in file.keys()} if weights else {}  # noqa: SIM118
+    except (OSError, KeyError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"{path}: is no readable checkpoint ({error}); name a model.safetensors, or train it again"
+        ) from error
 
 
 def build(spec: config.Encoder, channels: int) -> Conv4 | ResNet12:

@@ -40,7 +40,7 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         name, data = f"{dataset}/{method}/{seed}", results.manifest(dataset).parent
         model, evaluation = results.model(name), results.evaluation(name)
         if model.exists():
-            record.check(encoders.load(model)[1], experiment.recipes[method], model)
+            record.check(encoders.load_made_by(model), experiment.recipes[method], model)
         else:
             with Stage(f"train {name}", deadline) as minutes:
                 records, scratch = results.records(name), results.scratch(name)

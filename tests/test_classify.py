@@ -13,7 +13,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from mlcl import config, encoders
 from mlcl.classify import classify as whole
-from mlcl.classify import scaled, temperature
+from mlcl.classify import left_out, scaled, temperature
 from mlcl.cli import main
 from mlcl.data.packed import Packed
 
@@ -75,11 +75,14 @@ def test_images_get_the_class_that_scikit_learn_gives_them(tmp_path, model, leve
     expected = reference([levels["labelled"][i] for i in used], LABELS, [levels["new"][i] for i in used])
     assert table["file"].tolist() == [str(path) for path in sorted((tmp_path / "new").iterdir())]
     assert table["class"].tolist() == [list(SUPPORTS)[i] for i in expected.argmax(1)]
-    unseen = left_out_by_reference([levels["labelled"][i] for i in used])
-    scale = temperature(torch.tensor(unseen), torch.tensor(LABELS))
+    # The temperature is that of the solver's own probabilities: one of 0.01 makes a hundred times as much of what lies
+    # between them and the reference's.
+    supports, labels = [levels["labelled"][i] for i in used], torch.tensor(LABELS)
+    unseen = left_out(supports, labels, 3).mean(0)
+    np.testing.assert_allclose(unseen, left_out_by_reference(supports), atol=1e-4)
+    scale = temperature(unseen, labels)
     power = expected ** (1 / scale)
-    # Both solvers stop some 1e-5 from the optimum, and a temperature of 0.01 makes a hundred times as much of that.
-    np.testing.assert_allclose(table["probability"], power.max(1) / power.sum(1), atol=1e-2)
+    np.testing.assert_allclose(table["probability"], power.max(1) / power.sum(1), atol=2e-3)
     alone = classify(tmp_path, model, *asked, images="new/1-02.png")
     pd.testing.assert_frame_equal(alone, table.iloc[[QUERIES]].reset_index(drop=True))
 
@@ -104,7 +107,7 @@ def test_supports_are_left_out_in_turn(tmp_path, model, levels):
     assert list(found) == list(expected)
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 1000))
 def test_the_temperature_is_that_of_the_most_likely_labels(seed):
     """Against a search over many; labels drawn from the scaled probabilities give their temperature back."""

@@ -47,7 +47,8 @@ def test_every_committed_number_is_the_episodes(name):
         pytest.skip(f"the evaluations of {name} are not there")
     found = recompute(RESULTS / name)
     assert not found.wrong
-    assert found.compared > 500
+    lines = sum(len(pd.read_csv(path)) for path in (RESULTS / name / "tables").glob("*.csv"))
+    assert found.compared > 8 * lines > 0
 
 
 def test_levels_that_the_validation_classes_do_not_choose_are_found(rich, tmp_path):

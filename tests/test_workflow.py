@@ -281,8 +281,8 @@ def test_numbers_of_ones_own_reach_the_comparison_and_a_change_of_them_costs_the
         own.write_text(f"method,dataset,shot,accuracy\nMine,plain,1,{accuracy}\n")
         assert checkout.jobs("tables") == {"make_tables": 1, "tables": 1}
         assert checkout.snakemake("tables").returncode == 0
+        assert checkout.jobs("tables") == {}
         assert f"{accuracy:.2f}" in (checkout.results / "tables" / "comparison.md").read_text()
-    assert checkout.jobs("tables") == {}
 
 
 def test_a_second_snakemake_on_the_same_experiment_is_told_so(checkout):

@@ -35,10 +35,10 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
                     raise UserError(f"{name}: is {image.width} x {image.height} pixels large; remove it, or shrink it")
                 if image.mode in ("I", "F"):
                     raise UserError(f"{name}: has 32 bits a pixel; save it with 8 or 16")
-                picture = ImageOps.exif_transpose(image) if crop else image
-                if picture.mode.startswith("I;16"):  # Pillow would clip them at 255
-                    picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-                picture = picture.convert(mode)
+                if crop:
+                    ImageOps.exif_transpose(image, in_place=True)  # else an upright image is copied for nothing
+                deep = image.mode.startswith("I;16")  # which Pillow would clip at 255
+                picture = (Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image).convert(mode)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{name}: cannot be read as an image ({reason}); replace it with an intact copy") from error
