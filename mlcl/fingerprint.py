@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -18,7 +19,7 @@ def fingerprint(*modules: str) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(set().union(*map(_reach, modules))):
-        digest.update(f"{name}\n{_meaning(_path(name))}\n".encode())
+        digest.update(f"{name}\n{_meaning(_path(name).read_text())}\n".encode())
     return digest.hexdigest()[:12]
 
 
@@ -39,19 +40,25 @@ def _reach(module: str) -> set[str]:
 
 def _imports(path: Path) -> set[str]:
     """Modules of the package named by `from mlcl import a`, `from mlcl.a import b` or `import mlcl.a`."""
+    return {name for name in _names(path.read_text()) if _path(name).exists()}
+
+
+# By what is written there: a workflow asks for a dozen stages, which share most of their modules.
+@cache
+def _names(source: str) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "mlcl":
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    inside = {name.removeprefix("mlcl.") for name in names if name.startswith("mlcl.")}
-    return {name for name in inside if _path(name).exists()}
+    return {name.removeprefix("mlcl.") for name in names if name.startswith("mlcl.")}
 
 
-def _meaning(path: Path) -> str:
+@cache
+def _meaning(source: str) -> str:
     """The syntax tree without line numbers and without strings that stand alone, as docstrings do."""
-    return ast.dump(_WithoutDocstrings().visit(ast.parse(path.read_text())))
+    return ast.dump(_WithoutDocstrings().visit(ast.parse(source)))
 
 
 class _WithoutDocstrings(ast.NodeTransformer):

@@ -8,6 +8,7 @@ numbers it compared and every one that differs.
 """
 
 import json
+import math
 import re
 import sys
 from collections import defaultdict
@@ -87,8 +88,8 @@ class Tables:
             self.compared += 1
             found, wanted = row[column], expected[column]
             # A p-value or difference that is nothing but rounding has no digits of its own.
-            same = np.isclose(found, wanted, rtol=2e-9, atol=1e-12, equal_nan=True)
-            if not same:
+            same = math.isclose(found, wanted, rel_tol=2e-9, abs_tol=1e-12)
+            if not same and not (math.isnan(found) and math.isnan(wanted)):
                 self.wrong.append(f"{what}: {column} {found}, recomputed {wanted}")
 
     def texts(self, name: str, expected: list[tuple[str, str]]) -> None:
@@ -103,7 +104,12 @@ class Tables:
 def t_interval(values: np.ndarray) -> float:
     if len(values) < 2:
         return np.nan
-    return stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+    return quantile(len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+
+
+@cache
+def quantile(freedom: int) -> float:
+    return stats.t.ppf(0.975, freedom)
 
 
 def over_runs(values: np.ndarray) -> dict[str, float]:
@@ -118,7 +124,9 @@ def over_runs(values: np.ndarray) -> dict[str, float]:
 
 @cache
 def resamples(episodes: int) -> np.ndarray:
-    return np.random.default_rng(0).integers(episodes, size=(10_000, episodes))
+    """How often each episode is in each of the resamples."""
+    rows = np.random.default_rng(0).integers(episodes, size=(10_000, episodes))
+    return np.stack([np.bincount(row, minlength=episodes).astype(float) for row in rows])
 
 
 def of_difference(values: np.ndarray) -> dict[str, float]:
@@ -127,7 +135,7 @@ def of_difference(values: np.ndarray) -> dict[str, float]:
         p = float(abs(by_episode[0]) < 1e-9)
     else:
         p = stats.ttest_rel(by_episode, np.zeros_like(by_episode)).pvalue
-    low, high = np.quantile(by_episode[resamples(len(by_episode))].mean(1), [0.025, 0.975])
+    low, high = np.quantile(resamples(len(by_episode)) @ by_episode / len(by_episode), [0.025, 0.975])
     found |= {"difference": found["mean"], "p": p, "bootstrap_low": low, "bootstrap_high": high}
     return found
 
