@@ -23,7 +23,8 @@ def test_help_imports_nothing_heavy():
 
 
 def test_the_stages_by_hand(write_config, tmp_path):
-    config = write_config(**{"training.validation": {"episodes": 5}, "training.epochs": 1})
+    training = {"epochs": 1, "batch_size": 128, "validation": {"episodes": 5}}
+    config = write_config(**{"datasets.glyphs.size": 16, "training": training})
     packed, runs = tmp_path / "packed", []
     steps = [["data", f"{config}:datasets.glyphs", "--out", packed]]
     for method in ("cross_entropy", "multi_level"):
@@ -50,7 +51,7 @@ def test_the_stages_by_hand(write_config, tmp_path):
     steps.append(["tables", "--experiment", config, "--evaluations", *runs, "--out", tmp_path / "out"])
     for step in steps:
         cli.main([str(word) for word in step])
-    assert np.load(packed / "images.npy", mmap_mode="r").shape[1:] == (32, 32, 1)
+    assert np.load(packed / "images.npy", mmap_mode="r").shape[1:] == (16, 16, 1)
     comparison = pd.read_csv(tmp_path / "out" / "tables" / "comparison.csv")
     assert set(comparison["method"]) == {"cross_entropy", "multi_level"}
     assert (tmp_path / "out" / "figures" / "levels.png").exists()

@@ -98,7 +98,7 @@ def test_a_source_with_another_number_of_images_is_an_error(tmp_path, count):
     assert not (tmp_path / "manifest.json").exists()
 
 
-MANY = 2000
+MANY = 600
 PACK_MANY = f"""
 import sys
 sys.path.insert(0, {os.path.dirname(__file__)!r})

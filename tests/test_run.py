@@ -128,6 +128,7 @@ def test_no_stage_begins_when_time_is_up(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.usefixtures("tables_alone")
 def test_the_papers_experiment_runs_cut_down(tiny_data, tmp_path):
     """All its methods, seeds apart, with its encoder and schedule, on a narrow scale; and its tables."""
     paper = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text())

@@ -268,12 +268,14 @@ def test_the_metrics_are_the_comparisons(written):
     assert sum(len(shots) for d in metrics.values() for m in d.values() for shots in m.values()) == len(rows)
 
 
+@pytest.mark.usefixtures("tables_alone")
 def test_one_seed_has_no_spread(tmp_path):
     experiment, paths = evaluate(MINI, tmp_path)
     tables.write(experiment, paths, tmp_path)
     assert {row["std_over_seeds"] for row in read_csv(tmp_path, "ablation")} == {""}
 
 
+@pytest.mark.usefixtures("tables_alone")
 def test_methods_with_one_title_are_told_apart(tmp_path):
     objective = {"objective": {"cross_entropy": 1}, "title": "Twin"}
     experiment, paths = evaluate(MINI | {"methods": {"one": objective, "two": objective}}, tmp_path)
@@ -474,6 +476,7 @@ def test_bold_differences_are_those_that_holm_leaves(written):
         assert bold == sum(float(row["p_holm"]) < 0.05 for row in read_csv(out, name))
 
 
+@pytest.mark.usefixtures("tables_alone")
 def test_without_a_pair_the_factorial_says_so(tmp_path):
     methods = {"cross_entropy": CONFIG["methods"]["cross_entropy"]}
     experiment, paths = evaluate(CONFIG | {"methods": methods}, tmp_path)
