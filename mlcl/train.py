@@ -31,6 +31,7 @@ from mlcl.files import alone, clear_unfinished, replacing
 from mlcl.fingerprint import fingerprint
 from mlcl.objectives import Objective
 from mlcl.progress import Progress
+from mlcl.sgd import SGD
 from mlcl.teacher import Teacher
 
 SAVE_SECONDS = 60.0
@@ -103,18 +104,13 @@ class Run:
         torch.manual_seed(seeds.derive(seed, "weights"))
         self.encoder = Encoder(method.encoder, manifest["mean"], manifest["std"]).to(device)
         self.objective = Objective(method.objective, self.encoder.dims, len(self.base.classes)).to(device)
-        compiled = spec.compile and device.type == "cuda"
-        if compiled:
+        self.compiled = spec.compile and device.type == "cuda"
+        if self.compiled:
             self.encoder.compile_network()
-        self.teacher = Teacher(teacher, self.base.classes, device, compiled) if teacher else None
+        self.teacher = Teacher(teacher, self.base.classes, device, self.compiled) if teacher else None
         self.model = distributed.together(Learner(self.encoder, self.objective), device)
-        self.optimiser = torch.optim.SGD(
-            [*self.encoder.parameters(), *self.objective.parameters()],
-            lr=spec.learning_rate,
-            momentum=spec.momentum,
-            weight_decay=spec.weight_decay,
-            fused=True,
-        )
+        parameters = [*self.encoder.parameters(), *self.objective.parameters()]
+        self.optimiser = SGD(parameters, spec.momentum, spec.weight_decay)
         self.step = 0
         self.sums: dict[str, Tensor] = {}  # of the losses in this epoch, float64
         self.history: list[dict[str, float]] = []  # one row an epoch
@@ -146,15 +142,13 @@ class Run:
         """One step of SGD; the parts of its loss."""
         self.model.train()
         self.rate = learning_rate(self.method.training, self.step / self.steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate
         views, labels = self.batch()
         torch.manual_seed(seeds.derive(self.seed, "drop", self.step, distributed.rank()))
         with hardware.autocast(self.device, self.method.training.precision):
             parts = self.model(views, labels, self.teacher(views) if self.teacher else None)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.model.zero_grad()
         parts["loss"].backward()
-        self.optimiser.step()
+        self.optimiser.step(self.rate)
         self.step += 1
         parts = {name: value.detach() for name, value in parts.items()}
         for name, value in parts.items():
@@ -187,7 +181,8 @@ class Run:
         spec = self.method.training.validation
         self.encoder.eval()
         images = features.batches(self.validation.images, self.device)
-        with torch.compiler.set_stance("force_eager"):  # what is compiled is so for training
+        # What is compiled is so for training; where nothing is, torch need not load its compiler.
+        with torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext():
             levels = features.embed(self.encoder, images, self.device, self.method.training.precision)
             vectors = np.concatenate([torch.cat(batch, 1).numpy() for batch in levels])
         bank = solve.Bank(features.Features(vectors, self.encoder.dims), self.device)
@@ -207,7 +202,7 @@ class Run:
             "step": self.step,
             "encoder": self.encoder.state_dict(),
             "objective": self.objective.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimiser": self.optimiser.state(),
             "sums": self.sums,
             "history": self.history,
         }
@@ -215,7 +210,7 @@ class Run:
     def restore(self, state: dict[str, Any]) -> None:
         self.encoder.load_state_dict(state["encoder"])
         self.objective.load_state_dict(state["objective"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        self.optimiser.restore(state["optimiser"])
         self.step, self.sums, self.history = state["step"], state["sums"], state["history"]
 
 
@@ -262,7 +257,8 @@ def _train(
 ) -> None:
     hardware.keep_memory()
     torch.set_num_threads(method.training.threads)
-    torch.use_deterministic_algorithms(devices[0].type == "cpu")
+    # Not by use_deterministic_algorithms, which loads torch's compiler: a third of what a small training takes.
+    torch.set_deterministic_debug_mode("error" if devices[0].type == "cpu" else "default")
     torch.backends.cudnn.benchmark = True  # many steps have the same shapes: look once for the fastest convolutions
     torch.utils.deterministic.fill_uninitialized_memory = False  # a seventh of a step, and nothing here reads any
     packed = Packed(data)

@@ -38,10 +38,10 @@ RUNS = ("tiny/cross_entropy/0", "tiny/cross_entropy.pooling.max/0")
 @pytest.fixture(autouse=True)
 def as_before():
     """A training sets torch up for itself, where here it shares a process with other tests."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
     yield
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    torch.set_deterministic_debug_mode(deterministic)
 
 
 def place(tiny_data, root):

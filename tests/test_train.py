@@ -13,11 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from mlcl import config, encoders, hardware
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 from mlcl.files import alone
+from mlcl.sgd import SGD
 from mlcl.train import Run, collapsed, learning_rate, pixels, train
 
 CPU = torch.device("cpu")
@@ -80,7 +82,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(tiny_data, tmp_path)
     script = (
         "import mlcl.train, mlcl.cli, sys, time; mlcl.train.SAVE_SECONDS = 0; advance = mlcl.train.Run.advance\n"
         "mlcl.train.Run.advance = lambda self: (time.sleep(0.02), advance(self))[1]\n"
-        "mlcl.cli.main(sys.argv[1:])"
+        "mlcl.cli.main(sys.argv[1:])\n"
+        "assert 'torch._dynamo' not in sys.modules  # which takes seconds to load"
     )
     command[1:3] = ["-c", script]
     steps = Run(Packed(tiny_data), spec, 0, CPU).steps
@@ -97,6 +100,26 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(tiny_data, tmp_path)
         assert ("continuing from step" in said) == (kills > 0)
     assert weights(tmp_path / "out") == weights(whole)
     assert (tmp_path / "out" / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
+
+
+def test_sgd_is_torchs():
+    """Bit by bit, also from a state, and where a parameter has no gradient."""
+    ours, theirs = (
+        [nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.ones(4)), nn.Parameter(torch.ones(2))] for _ in "ab"
+    )
+    optimiser, reference = SGD(ours, 0.9, 0.05), torch.optim.SGD(theirs, momentum=0.9, weight_decay=0.05, fused=True)
+    draw = torch.Generator().manual_seed(0)
+    for step in range(6):
+        for one, other in list(zip(ours, theirs, strict=True))[:2]:
+            one.grad = torch.randn(one.shape, generator=draw)
+            other.grad = one.grad.clone()
+        reference.param_groups[0]["lr"] = 0.1 * step
+        optimiser.step(0.1 * step)
+        reference.step()
+        assert all(map(torch.equal, ours, theirs))
+        if step == 2:
+            state, optimiser = optimiser.state(), SGD(ours, 0.9, 0.05)
+            optimiser.restore(state)
 
 
 def test_a_state_from_the_middle_of_an_epoch_is_exact(tiny_data):
