@@ -18,7 +18,7 @@ CONFIG = {
     "encoder": {"width": 4},
     "training": {"epochs": 1, "batch_size": 64, "validation": {"episodes": 5}},
     "methods": {
-        "single_level": {"objective": {"contrast": "supcon", "levels": {4: 1}}},
+        "single_level": {"objective": {"cross_entropy": 1, "contrast": "supcon", "levels": {4: 1}}},
         "multi_level": {"objective": {"contrast": "supcon", "levels": {1: 1, 4: 1}}},
     },
     "evaluation": {"episodes": 20, "choose": True},
@@ -127,17 +127,16 @@ def test_what_was_made_beside_snakemake_is_taken_as_it_is(checkout, tmp_path):
 
 
 def test_a_student_is_trained_after_its_teacher(checkout):
-    objective = {"cross_entropy": 1, "distillation": {"teacher": "born"}}
-    more = {"born": {"objective": {"cross_entropy": 1}}, "reborn": {"objective": objective}}
-    checkout.configure({**CONFIG, "methods": {**CONFIG["methods"], **more}})
-    model = "models/plain/reborn/0/model.safetensors"
+    objective = {"cross_entropy": 1, "distillation": {"teacher": "single_level"}}
+    student = {"student": {"objective": objective}}
+    checkout.configure({**CONFIG, "methods": {**CONFIG["methods"], **student}})
+    model = "models/plain/student/0/model.safetensors"
     done = checkout.snakemake(model)
     assert done.returncode == 0, done.stdout + done.stderr
-    more["born"]["objective"]["cross_entropy"] = 2  # who learns from it is trained again too
-    checkout.configure({**CONFIG, "methods": {**CONFIG["methods"], **more}})
-    assert checkout.jobs(model)["train_encoder"] == 2
-    for name in more:
-        shutil.rmtree(checkout.results / "models" / "plain" / name)
+    teacher = {"single_level": {"objective": {**CONFIG["methods"]["single_level"]["objective"], "cross_entropy": 2}}}
+    checkout.configure({**CONFIG, "methods": {**CONFIG["methods"], **teacher, **student}})
+    assert checkout.jobs(model)["train_encoder"] == 2  # who learns from it is trained again too
+    shutil.rmtree(checkout.results / "models" / "plain" / "student")
 
 
 def test_removed_tables_come_back_the_same(checkout):
@@ -279,7 +278,7 @@ def test_numbers_of_ones_own_reach_the_comparison_and_a_change_of_them_costs_the
 
 def test_a_second_snakemake_on_the_same_experiment_is_told_so(checkout):
     locks = checkout.results / ".snakemake" / "locks"
-    with checkout.start("--forcerun", "make_tables") as first:
+    with checkout.start("tables", "--forcerun", "make_tables") as first:
         wait_for(lambda: list(locks.glob("*.lock")), first)
         first.send_signal(signal.SIGSTOP)
         second = checkout.snakemake()
