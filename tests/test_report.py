@@ -28,7 +28,9 @@ TOOK = {"started": "2021-07-16T00:00:00+00:00", "sessions": 1, "seconds": 90.0, 
 def prepare(folder, config=CONFIG):
     """The arguments of `write`: evaluations with random accuracies, records, figures without content."""
     experiment, evaluations = evaluate(config, folder)
-    tables.write(experiment, evaluations, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "FIGURES", {})
+        tables.write(experiment, evaluations, folder)
     records = []
     for path in evaluations:
         dataset, method, seed = path.with_suffix("").parts[-3:]
@@ -37,7 +39,7 @@ def prepare(folder, config=CONFIG):
         record.write(records[-1], {"method": recipe}, TOOK, 1800, torch.device("cpu"))
     picture = io.BytesIO()
     Image.new("RGB", (300, 200), "white").save(picture, "png")
-    names = ["training", *(f"{d}/{n}" for d in experiment.datasets for n in (*OF_A_DATA_SET, "sheet", "classes"))]
+    names = [*OF_ALL, *(f"{d}/{n}" for d in experiment.datasets for n in (*OF_A_DATA_SET, "sheet", "classes"))]
     for name in names:
         file = (folder / "figures" / name).with_suffix(".png")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -264,6 +266,7 @@ def test_what_does_better_is_the_best_of_what_is_shown_to(tmp_path):
     assert found.text == "A: better in 0 of 6, worse in 0."
 
 
+@pytest.mark.usefixtures("tables_alone")
 def test_the_best_of_ours_and_its_levels_are_those_of_the_tables(tmp_path):
     found = claim(tmp_path, [1])
     tables.write(*evaluate(CONFIG, tmp_path), tmp_path)
