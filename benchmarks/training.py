@@ -95,7 +95,7 @@ def method(case: Case) -> config.Method:
 
 def as_train() -> None:
     """Torch's settings in `mlcl.train`."""
-    torch.use_deterministic_algorithms(not GPU)
+    torch.set_deterministic_debug_mode("default" if GPU else "error")
     torch.utils.deterministic.fill_uninitialized_memory = False
 
 
@@ -173,7 +173,7 @@ def plain(packed: Packed, case: Case) -> Callable[[], None]:
     )  # fmt: skip
 
     def steps() -> None:
-        torch.use_deterministic_algorithms(False)
+        torch.set_deterministic_debug_mode("default")
         for first, second, labels in loader:
             views = torch.cat([first, second]).to(DEVICE, non_blocking=True)
             loss = objective(encoder(views), labels.to(DEVICE, non_blocking=True))["loss"]

@@ -19,7 +19,7 @@ def fingerprint(*modules: str) -> str:
     """
     digest = hashlib.sha256()
     for name in sorted(set().union(*map(_reach, modules))):
-        digest.update(f"{name}\n{_meaning(_path(name).read_text())}\n".encode())
+        digest.update(f"{name}\n{_read(_path(name).read_text())[1]}\n".encode())
     return digest.hexdigest()[:12]
 
 
@@ -39,26 +39,23 @@ def _reach(module: str) -> set[str]:
 
 
 def _imports(path: Path) -> set[str]:
-    """Modules of the package named by `from mlcl import a`, `from mlcl.a import b` or `import mlcl.a`."""
-    return {name for name in _names(path.read_text()) if _path(name).exists()}
+    """Modules of the package that a file imports."""
+    return {name for name in _read(path.read_text())[0] if _path(name).exists()}
 
 
-# By what is written there: a workflow asks for a dozen stages, which share most of their modules.
-@cache
-def _names(source: str) -> set[str]:
-    names = set()
-    for node in ast.walk(ast.parse(source)):
+@cache  # a workflow asks for a dozen stages, which share most of their modules
+def _read(source: str) -> tuple[set[str], str]:
+    """What it names by `from mlcl import a`, `from mlcl.a import b` or `import mlcl.a`, and what it means: the syntax
+    tree without line numbers and without strings that stand alone, as docstrings do.
+    """
+    tree, names = ast.parse(source), set()
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "mlcl":
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    return {name.removeprefix("mlcl.") for name in names if name.startswith("mlcl.")}
-
-
-@cache
-def _meaning(source: str) -> str:
-    """The syntax tree without line numbers and without strings that stand alone, as docstrings do."""
-    return ast.dump(_WithoutDocstrings().visit(ast.parse(source)))
+    inside = {name.removeprefix("mlcl.") for name in names if name.startswith("mlcl.")}
+    return inside, ast.dump(_WithoutDocstrings().visit(tree))
 
 
 class _WithoutDocstrings(ast.NodeTransformer):

@@ -46,12 +46,6 @@ def tiny_data(tmp_path_factory):
 
 
 @pytest.fixture
-def tables_alone(monkeypatch):
-    """Without the figures beside them, which take longer than the tables."""
-    monkeypatch.setattr("mlcl.tables.FIGURES", {})
-
-
-@pytest.fixture
 def write_config(tmp_path):
     """Write a config file; `changes` replaces keys, given as dotted paths (None removes)."""
 

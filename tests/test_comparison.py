@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from test_tables import CONFIG, MINI, evaluate, numbers, read_csv
+from test_tables import CONFIG, MINI, evaluate, numbers, read_csv, tables_alone
 
 from mlcl import cli, tables
 from mlcl.config import Experiment
@@ -37,9 +37,7 @@ def known() -> pd.DataFrame:
 def both(tmp_path_factory):
     """The folder with the comparison on the two data sets that have published results."""
     out = tmp_path_factory.mktemp("both")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "FIGURES", {})
-        tables.write(*evaluate(BOTH, out), out)
+    tables_alone(*evaluate(BOTH, out), out)
     return out
 
 
@@ -143,7 +141,6 @@ def test_notes_and_sources_stand_below_the_tables_that_use_them(both):
     assert "| MAML | ICML 2017 [2] (1) | Conv-4 (32ch) |" in text
 
 
-@pytest.mark.usefixtures("tables_alone")
 def test_the_papers_own_numbers_are_entered_in_the_csv(both, tmp_path, monkeypatch):
     note = "its own numbers are not public to us"
     for dataset in BOTH["datasets"]:
@@ -154,25 +151,23 @@ def test_the_papers_own_numbers_are_entered_in_the_csv(both, tmp_path, monkeypat
     rows.loc[rows["method"] == PAPER, ["accuracy", "ci95"]] = "98.76", "0.12"
     rows.to_csv(tmp_path / "published.csv", index=False)
     monkeypatch.setattr(published, "PUBLISHED", tmp_path / "published.csv")
-    tables.write(*evaluate(BOTH, tmp_path), tmp_path)
+    tables_alone(*evaluate(BOTH, tmp_path), tmp_path)
     text = (tmp_path / "tables/comparison.md").read_text()
     assert text.count("**98.76 ± 0.12** | **98.76 ± 0.12** |") == 2
     assert note not in text
 
 
-@pytest.mark.usefixtures("tables_alone")
 def test_published_results_are_of_the_data_sets_that_have_some(tmp_path):
-    tables.write(*evaluate(MINI, tmp_path), tmp_path)
+    tables_alone(*evaluate(MINI, tmp_path), tmp_path)
     assert {row["dataset"] for row in read_csv(tmp_path, "comparison") if row["kind"] != "ours"} == {"mini"}
     assert "| Method | Encoder | Representation | random 1-shot |" in of_dataset(tmp_path, "random")
     assert "[1]" not in of_dataset(tmp_path, "random")
 
 
-@pytest.mark.usefixtures("tables_alone")
 @pytest.mark.parametrize("evaluation", [{"way": 4}, {"split": "val"}, {"shots": [2]}])
 def test_published_results_are_for_the_same_tasks_only(tmp_path, evaluation):
     experiment, paths = evaluate(MINI | {"evaluation": CONFIG["evaluation"] | evaluation}, tmp_path)
-    tables.write(experiment, paths, tmp_path)
+    tables_alone(experiment, paths, tmp_path)
     assert {row["kind"] for row in read_csv(tmp_path, "comparison")} == {"ours"}
 
 

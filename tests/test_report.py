@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy import stats
-from test_tables import CLASSIFIERS, CONFIG, MINI, evaluate
+from test_tables import CLASSIFIERS, CONFIG, MINI, evaluate, tables_alone
 
 from mlcl import paths, record, tables
 from mlcl.config import Experiment
@@ -28,9 +28,7 @@ TOOK = {"started": "2021-07-16T00:00:00+00:00", "sessions": 1, "seconds": 90.0, 
 def prepare(folder, config=CONFIG):
     """The arguments of `write`: evaluations with random accuracies, records, figures without content."""
     experiment, evaluations = evaluate(config, folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "FIGURES", {})
-        tables.write(experiment, evaluations, folder)
+    tables_alone(experiment, evaluations, folder)
     records = []
     for path in evaluations:
         dataset, method, seed = path.with_suffix("").parts[-3:]
@@ -266,10 +264,9 @@ def test_what_does_better_is_the_best_of_what_is_shown_to(tmp_path):
     assert found.text == "A: better in 0 of 6, worse in 0."
 
 
-@pytest.mark.usefixtures("tables_alone")
 def test_the_best_of_ours_and_its_levels_are_those_of_the_tables(tmp_path):
     found = claim(tmp_path, [1])
-    tables.write(*evaluate(CONFIG, tmp_path), tmp_path)
+    tables_alone(*evaluate(CONFIG, tmp_path), tmp_path)
     comparison = pd.read_csv(tmp_path / "tables" / "comparison.csv")
     for text, ((dataset, shot), rows) in zip(
         found["The best of ours"], comparison.groupby(["dataset", "shot"], sort=False), strict=True

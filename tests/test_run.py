@@ -10,8 +10,9 @@ import pytest
 import torch
 import yaml
 from project import ROOT
+from test_tables import tables_alone
 
-from mlcl import cli, config, encoders, evaluations, tables
+from mlcl import cli, config, encoders, evaluations
 from mlcl import train as training
 from mlcl.config import Experiment
 from mlcl.data import definition
@@ -128,7 +129,6 @@ def test_no_stage_begins_when_time_is_up(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.usefixtures("tables_alone")
 def test_the_papers_experiment_runs_cut_down(tiny_data, tmp_path):
     """All its methods, seeds apart, with its encoder and schedule, on a narrow scale; and its tables."""
     paper = yaml.safe_load((ROOT / "config" / "paper.yaml").read_text())
@@ -140,6 +140,6 @@ def test_the_papers_experiment_runs_cut_down(tiny_data, tmp_path):
     assert len(experiment.methods) == 9
     place(tiny_data, tmp_path)
     run(experiment, tmp_path, max_minutes=60)
-    tables.write(experiment, [results.evaluation(f"tiny/{name}/0") for name in experiment.methods], results.folder)
+    tables_alone(experiment, [results.evaluation(f"tiny/{name}/0") for name in experiment.methods], results.folder)
     factorial = pd.read_csv(results.folder / "tables" / "factorial.csv")
     assert len(factorial[["single", "multi"]].drop_duplicates()) == 4  # each loss, with and without cross-entropy

@@ -73,6 +73,13 @@ def file(folder: Path, run: evaluations.Run) -> Path:
     return path
 
 
+def tables_alone(experiment: Experiment, evaluations: list[Path], out: Path) -> None:
+    """Without the figures beside them, which take longer than the tables."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "FIGURES", {})
+        tables.write(experiment, evaluations, out)
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory) -> tuple[Path, pd.DataFrame]:
     """The folder with the tables, and all evaluations in one frame, accuracies in percent."""
@@ -268,18 +275,16 @@ def test_the_metrics_are_the_comparisons(written):
     assert sum(len(shots) for d in metrics.values() for m in d.values() for shots in m.values()) == len(rows)
 
 
-@pytest.mark.usefixtures("tables_alone")
 def test_one_seed_has_no_spread(tmp_path):
     experiment, paths = evaluate(MINI, tmp_path)
-    tables.write(experiment, paths, tmp_path)
+    tables_alone(experiment, paths, tmp_path)
     assert {row["std_over_seeds"] for row in read_csv(tmp_path, "ablation")} == {""}
 
 
-@pytest.mark.usefixtures("tables_alone")
 def test_methods_with_one_title_are_told_apart(tmp_path):
     objective = {"objective": {"cross_entropy": 1}, "title": "Twin"}
     experiment, paths = evaluate(MINI | {"methods": {"one": objective, "two": objective}}, tmp_path)
-    tables.write(experiment, paths, tmp_path)
+    tables_alone(experiment, paths, tmp_path)
     ours = {row["method"] for row in read_csv(tmp_path, "comparison") if row["kind"] == "ours"}
     assert ours == {"Twin (one)", "Twin (two)"}
 
@@ -476,9 +481,8 @@ def test_bold_differences_are_those_that_holm_leaves(written):
         assert bold == sum(float(row["p_holm"]) < 0.05 for row in read_csv(out, name))
 
 
-@pytest.mark.usefixtures("tables_alone")
 def test_without_a_pair_the_factorial_says_so(tmp_path):
     methods = {"cross_entropy": CONFIG["methods"]["cross_entropy"]}
     experiment, paths = evaluate(CONFIG | {"methods": methods}, tmp_path)
-    tables.write(experiment, paths, tmp_path)
+    tables_alone(experiment, paths, tmp_path)
     assert "No two methods" in (tmp_path / "tables/factorial.md").read_text()

@@ -110,7 +110,7 @@ def test_sgd_is_torchs():
     optimiser, reference = SGD(ours, 0.9, 0.05), torch.optim.SGD(theirs, momentum=0.9, weight_decay=0.05, fused=True)
     draw = torch.Generator().manual_seed(0)
     for step in range(6):
-        for one, other in list(zip(ours, theirs, strict=True))[:2]:
+        for one, other in zip(ours[:2], theirs[:2], strict=True):
             one.grad = torch.randn(one.shape, generator=draw)
             other.grad = one.grad.clone()
         reference.param_groups[0]["lr"] = 0.1 * step
