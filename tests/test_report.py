@@ -253,7 +253,11 @@ def test_what_does_better_is_the_best_of_what_is_shown_to(tmp_path):
     rows = [("A", "one", 1, 0.5, 0.01), ("A", "two", 1, 2.0, 0.01), ("A", "three", 1, 3.0, 0.2),
             ("A", "one", 5, -1.0, 0.01), ("A", "two", 5, 0.1, 0.9), ("A", "three", 5, 0.2, 0.9)]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["block", "label", "shot", "difference", "p_holm"]).assign(
-        dataset="random", ci95=0.1, ci95_over_seeds=float("nan"), first_evaluations="x", second_evaluations="y; x"
+        dataset="random",
+        ci95=0.1,
+        ci95_over_seeds=float("nan"),
+        first_evaluations=[("x",)] * len(rows),
+        second_evaluations=[("y", "x")] * len(rows),
     )
     (found,) = words.better(frame)
     assert found.text == "A: two on random 1-shot (+2.00 ± 0.10, of 2 that do); none is shown to on random 5-shot."

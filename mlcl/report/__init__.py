@@ -142,7 +142,7 @@ def _runs(study: Study, records: Sequence[Path]) -> dict[str, Run]:
     runs = {}
     names = titles(study.experiment)
     for (dataset, method), sources in study.sources.items():
-        for seed, evaluation in zip(study.experiment.seeds, sources.split("; "), strict=True):
+        for seed, evaluation in zip(study.experiment.seeds, sources, strict=True):
             path = paths.get((dataset, method, str(seed)))
             if path is None:
                 raise UserError(f"no record of {dataset}/{method}/{seed} among those given; run mlcl train first")

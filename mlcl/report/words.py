@@ -16,7 +16,7 @@ import pandas as pd
 
 from mlcl import statistics
 from mlcl.tables import comparison, factorial
-from mlcl.tables.layout import MINUS
+from mlcl.tables.layout import MINUS, made_by
 from mlcl.tables.study import Study, sides, titles, words
 
 SHOWN = 0.05
@@ -106,9 +106,7 @@ def _unsure(row: dict) -> bool:
 
 def _each(rows: pd.DataFrame, first: str, second: str) -> list[Finding]:
     return [
-        Finding(
-            f"{row['dataset']}, {row['shot']}-shot: {said(row, first, second)}", tuple(row["evaluations"].split("; "))
-        )
+        Finding(f"{row['dataset']}, {row['shot']}-shot: {said(row, first, second)}", made_by(row))
         for row in rows.to_dict("records")
     ]
 
@@ -122,7 +120,7 @@ def _gathered(rows: pd.DataFrame, first: str, second: str) -> Finding:
     if not columns[1] and not columns[-1]:
         said[0] = f"{first} and {second} are not told apart"
     text = "; ".join(f"{said[value]} on {', '.join(where)}" for value, where in columns.items() if where)
-    return Finding(f"{text[0].upper()}{text[1:]}.", tuple(dict.fromkeys("; ".join(rows["evaluations"]).split("; "))))
+    return Finding(f"{text[0].upper()}{text[1:]}.", made_by(*rows.to_dict("records")))
 
 
 def said(row: dict, first: str, second: str) -> str:
@@ -159,7 +157,7 @@ def p_value(p: float) -> str:
 def better(frame: pd.DataFrame) -> Iterator[Finding]:
     """Block by block of a table of differences, the line that gains most in each column of those that are shown to."""
     for block, rows in frame.groupby("block", sort=False):
-        said, none, made_by = [], [], {}
+        said, none, shown = [], [], []
         for (dataset, shot), some in rows.groupby(["dataset", "shot"], sort=False):
             better = [row for row in some.to_dict("records") if verdict(row) > 0]
             if not better:
@@ -168,10 +166,10 @@ def better(frame: pd.DataFrame) -> Iterator[Finding]:
             best = max(better, key=itemgetter("difference"))
             more = f", of {len(better)} that do" if len(better) > 1 else ""
             said.append(f"{best['label']} on {dataset} {shot}-shot ({_amount(best)}{more})")
-            made_by |= dict.fromkeys(f"{best['first_evaluations']}; {best['second_evaluations']}".split("; "))
+            shown.append(best)
         if none:
             said.append(f"none is shown to on {', '.join(none)}" if said else "none is shown to in any column")
-        yield Finding(f"{block}: {'; '.join(said)}.", tuple(made_by))
+        yield Finding(f"{block}: {'; '.join(said)}.", made_by(*shown))
 
 
 def chosen(frame: pd.DataFrame) -> Iterator[Finding]:
@@ -183,8 +181,7 @@ def chosen(frame: pd.DataFrame) -> Iterator[Finding]:
         if gains := [row for row, value in zip(lines, verdicts, strict=True) if value > 0]:
             most = max(gains, key=itemgetter("difference"))
             text += f"; most by {most['label']} on {most['dataset']} {most['shot']}-shot ({_amount(most)})"
-        made_by = dict.fromkeys("; ".join([*rows["first_evaluations"], *rows["second_evaluations"]]).split("; "))
-        yield Finding(f"{text}.", tuple(made_by))
+        yield Finding(f"{text}.", made_by(*lines))
 
 
 def _best(study: Study) -> Iterator[Finding]:
@@ -201,8 +198,7 @@ def _best(study: Study) -> Iterator[Finding]:
         lead = f"{names[second['method']]}, {second['representation']}"
         by = f"{points(found.mean, found.half_width)} over episodes, p {p_value(found.p)}"
         text += f"; {'ahead of' if found.p < SHOWN else 'not told apart from'} {lead} ({by}, uncorrected)."
-        made_by = dict.fromkeys(f"{first['evaluations']}; {second['evaluations']}".split("; "))
-        yield Finding(text, tuple(made_by))
+        yield Finding(text, made_by(first, second))
 
 
 def _levels(study: Study) -> Iterator[Finding]:
@@ -216,10 +212,8 @@ def _levels(study: Study) -> Iterator[Finding]:
             words(level): ", ".join(f"{row.dataset} {row.shot}-shot ({row.mean:.2f}%)" for row in some.itertuples())
             for level, some in best.groupby("representation")
         }
-        made_by = dict.fromkeys("; ".join(best["evaluations"]).split("; "))
-        yield Finding(
-            f"{names[method]}: {'; '.join(f'{level} on {where}' for level, where in columns.items())}.", tuple(made_by)
-        )
+        said = "; ".join(f"{level} on {where}" for level, where in columns.items())
+        yield Finding(f"{names[method]}: {said}.", made_by(*best.to_dict("records")))
 
 
 def _published(study: Study) -> Iterator[Finding]:
@@ -234,7 +228,7 @@ def _published(study: Study) -> Iterator[Finding]:
             f"{dataset}, {shot}-shot: the best of ours, {ours['mean']:.2f}%, lies {abs(apart):.2f} points "
             f"{'above' if apart > 0 else 'below'} the best published number that may be compared, "
             f"{theirs['accuracy']:.2f}% of {theirs['method']} ({theirs['encoder']}); ours is {ours['encoder']}.",
-            tuple(ours["evaluations"].split("; ")),
+            ours["evaluations"],
         )
 
 

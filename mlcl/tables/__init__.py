@@ -18,7 +18,7 @@ from mlcl.figures import accuracy, roles
 from mlcl.files import write_all
 from mlcl.paths import tables
 from mlcl.tables import ablation, choice, classifiers, comparison, differences, factorial, subsets, sweeps
-from mlcl.tables.layout import PREAMBLE, latex, markdown
+from mlcl.tables.layout import PREAMBLE, joined, latex, markdown
 from mlcl.tables.study import Study, read
 
 TABLES = {
@@ -62,7 +62,8 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: 
 
 
 def _csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
+    paths = frame.filter(regex="evaluations$").apply(joined)
+    return frame.assign(**paths).to_csv(index=False, lineterminator="\n", float_format="%.10g")
 
 
 def _metrics(study: Study) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mlcl.tables.layout import Table, lay_out
+from mlcl.tables.layout import Table, joined, lay_out
 from mlcl.tables.study import Study, best, columns, protocol, roles, sides, titles
 
 PAPER = "2021-07"  # when it appeared
@@ -34,16 +34,15 @@ COLUMNS = [
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
-    frame = pd.concat([_published(study), _ours(study)], ignore_index=True)[COLUMNS]
+    frame = pd.concat([_published(study), _ours(study)], ignore_index=True)
     frame["block"] = pd.Categorical(frame["block"], [*COMPARED, *APART])
     marked = frame.assign(accuracy=frame["accuracy"].where(frame["block"].isin(COMPARED)))
     shown = frame.assign(
         bold=best(marked, "accuracy"),
         underlined=best(marked, "accuracy", rank=2),
-        evaluations=frame["source"].where(frame["block"] == "ours", ""),
     )
     tables = [_table(study, name, shown[shown["dataset"] == name]) for name in study.experiment.datasets]
-    return frame, tables
+    return frame[COLUMNS], tables
 
 
 def comparable(study: Study) -> pd.DataFrame:
@@ -80,7 +79,7 @@ def _published(study: Study) -> pd.DataFrame:
         LATE if kind not in APART and _late(appeared) else kind
         for kind, appeared in zip(study.published["kind"], study.published["appeared"], strict=True)
     ]
-    return study.published.assign(representation="", block=blocks)
+    return study.published.assign(representation="", block=blocks, evaluations=[()] * len(blocks))
 
 
 def _late(appeared: str) -> bool:
@@ -150,4 +149,4 @@ def _citations(rows: pd.DataFrame, *marks: dict[str, str]) -> pd.Series:
 def _ours(study: Study) -> pd.DataFrame:
     rows = compared(study)
     ours = rows.assign(block="ours", kind="ours", method=rows["title"], venue_year="", appeared="", note="")
-    return ours.rename(columns={"mean": "accuracy", "evaluations": "source"})
+    return ours.assign(source=joined(rows["evaluations"])).rename(columns={"mean": "accuracy"})

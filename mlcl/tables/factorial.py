@@ -25,7 +25,7 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
         for (label, weights), (dataset, shot) in product(_effects(experiment, single, multi), columns(experiment)):
             row = {"block": block, "single": single, "multi": multi, "effect": label, "dataset": dataset, "shot": shot}
             row |= {"processing": evaluation.processing[0], "classifier": evaluation.classifiers[0]}
-            sources = {"evaluations": "; ".join(study.sources[dataset, method] for method in (single, multi))}
+            sources = {"evaluations": study.sources[dataset, single] + study.sources[dataset, multi]}
             rows.append(row | contrast(study, dataset, shot, weights) | sources)
     if not rows:
         note = "No two methods of this experiment differ in nothing but the levels that get the contrastive loss."

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, chain, groupby, pairwise
 from operator import itemgetter
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -78,13 +78,13 @@ def lay_out(
     """A row for each combination of the frame's `labels` (column: heading), a column for each data set and shot.
 
     `frame` has a row a number: block, the labels, dataset, shot, `value` with its ci95 (NaN: none), bold and, if it
-    likes, underlined, and in columns whose names end in `evaluations` what is behind it. Rows and blocks come in the
-    frame's order. `sign` "+" marks positive numbers.
+    likes, underlined, and evaluations where `made_by` finds them. Rows and blocks come in the frame's order. `sign` "+"
+    marks positive numbers.
     """
     frame = frame.assign(
         text=[shown(mean, ci95, sign) for mean, ci95 in zip(frame[value], frame["ci95"], strict=True)],
         mark=np.where(frame["bold"], "bold", np.where(frame.get("underlined", False), "underlined", "")),
-        made_by=_made_by(frame.filter(regex="evaluations$")),
+        made_by=[made_by(row) for row in frame.to_dict("records")],
     )
     blocks: dict[str, list[Row]] = {}
     for heading, block in frame.groupby("block", sort=False):
@@ -104,11 +104,14 @@ def shown(mean: float, ci95: float, sign: str = "") -> str:
     return text.replace("-", MINUS)
 
 
-def _made_by(evaluations: pd.DataFrame) -> list[tuple[str, ...]]:
-    """Of every row the paths in all its columns, each of which lists some, once."""
-    joined = (evaluations.iloc[:, i].fillna("").str.split("; ") for i in range(evaluations.shape[1]))
-    lists = zip(*joined, strict=True) if evaluations.shape[1] else ([] for _ in range(len(evaluations)))
-    return [tuple(dict.fromkeys(filter(None, chain(*paths)))) for paths in lists]
+def made_by(*rows: Mapping[str, Any]) -> tuple[str, ...]:
+    """The evaluations behind rows of a frame, each once: what all their keys that end in `evaluations` hold."""
+    return tuple(dict.fromkeys(chain(*(row[key] for row in rows for key in row if key.endswith("evaluations")))))
+
+
+def joined(paths: pd.Series) -> pd.Series:
+    """Of every row its evaluations in one text, as the CSVs have them."""
+    return paths.str.join("; ")
 
 
 def markdown(table: Table) -> str:

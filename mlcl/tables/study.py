@@ -44,8 +44,8 @@ class Study(NamedTuple):
     summary: pd.DataFrame
     """As `results.summarize` gives it for the levels and whole ensembles of every method by the first processing, with
     each method's title and encoder, and the evaluations behind each number."""
-    sources: dict[tuple[str, str], str]
-    """The evaluations behind a data set and recipe, relative to the folder that the tables go to."""
+    sources: dict[tuple[str, str], tuple[str, ...]]
+    """The evaluations behind a data set and recipe, seed by seed, relative to the folder that the tables go to."""
     published: pd.DataFrame
     """As `published.read` gives it."""
 
@@ -72,7 +72,7 @@ def read(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: P
     known = published.read(experiment, root)
     found = results.read(experiment, evaluations)
     sources = {
-        key: "; ".join(Path(os.path.relpath(path, out)).as_posix() for path in paths)
+        key: tuple(Path(os.path.relpath(path, out)).as_posix() for path in paths)
         for key, paths in found.evaluations.items()
     }
     shown = {
