@@ -41,13 +41,11 @@ class Watch:
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.before = before or {"started": now, "sessions": 0, "seconds": 0.0, "joules": 0.0}
-        if processes > len(devices):
-            self.before["joules"] = None
-        self.start, self.meter = time.monotonic(), Meter(devices)
+        self.start, self.meter = time.monotonic(), Meter(devices) if processes <= len(devices) else None
 
     def so_far(self) -> dict[str, Any]:
         """When it started (ISO 8601, UTC), sessions, seconds, and joules, None where they cannot be read."""
-        here, before = self.meter.read(), self.before["joules"]
+        here, before = self.meter and self.meter.read(), self.before["joules"]
         return {
             "started": self.before["started"],
             "sessions": self.before["sessions"] + 1,
