@@ -126,7 +126,7 @@ def metrics(folder, dataset, method, seed, loss, **columns):
 def test_training_curves_are_means_over_seeds(tmp_path, monkeypatch):
     paths = [
         metrics(tmp_path, "d", "two", 0, [4, 3, 2, 1], level2=[4, 3, 2, 1]),
-        metrics(tmp_path, "d", "one", 0, [4, 3, 2, 1], cross_entropy=[4, 3, 2, 1]),
+        metrics(tmp_path, "d", "one", 0, [4, 3, 2, 1], cross_entropy=[4, 3, 2, 1], distillation=[1, 1, 1, 0]),
         metrics(tmp_path, "d", "two", 1, [6, 5, 4, 3], level2=[6, 5, 4, 3]),
         metrics(tmp_path, "e", "two", 0, [1, 1, 1, 1], level2=[1, 1, 1, 1]),
     ]
@@ -136,8 +136,9 @@ def test_training_curves_are_means_over_seeds(tmp_path, monkeypatch):
     assert own["level2"].tolist() == [5, 4, 3, 2]
     axes = panels(monkeypatch, training, training.curves, means)
     assert axes[0].get_title() == "d"
-    upper = {line.get_color(): line.get_ydata().tolist() for line in axes[0].lines}
-    assert list(upper.values()) == [[4, 3, 2, 1], [5, 4, 3, 2]]
+    upper = [line.get_ydata().tolist() for line in axes[0].lines]
+    assert upper == [[4, 3, 2, 1], [1, 1, 1, 0], [5, 4, 3, 2]]
+    assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in axes[0].lines}) == 3
     validation = [line.get_ydata().tolist() for line in axes[2].lines]
     assert validation == [[50, 60], [40, 50]] * 2
     assert axes[2].lines[0].get_xdata().tolist() == [2, 4]

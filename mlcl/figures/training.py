@@ -18,7 +18,7 @@ from mlcl.files import write_all
 VALIDATION = {"val_last_level": "-", "val_ensemble": "--"}
 # The later a level, the fuller its line.
 DASHES = ((0, (1, 1.5)), (0, (3, 1, 1, 1)), (0, (5, 2)), "-")
-CROSS_ENTROPY = (0, (8, 1.5, 1, 1.5, 1, 1.5))
+OTHERS = {"cross_entropy": (0, (8, 1.5, 1, 1.5, 1, 1.5)), "distillation": (0, (8, 1.5, 2.5, 1.5))}
 
 
 def draw(metrics: Sequence[Path], titles: Mapping[str, str], out: Path) -> None:
@@ -60,7 +60,7 @@ def curves(means: pd.DataFrame) -> dict[str, bytes]:
     """
     datasets, titles = (list(means[key].unique()) for key in ("dataset", "title"))
     levels = sorted(name for name in means if name.startswith("level"))
-    lines = dict(zip(levels[::-1], DASHES[::-1], strict=False)) | {"cross_entropy": CROSS_ENTROPY}
+    lines = dict(zip(levels[::-1], DASHES[::-1], strict=False)) | OTHERS
     with styled():
         width = 0.8 + 3.2 * len(datasets) + 1.4  # the last is the keys'
         fitting, above = legend_shape(titles, width)
