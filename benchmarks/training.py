@@ -32,7 +32,7 @@ from mlcl.data.pack import Class, Source, pack
 from mlcl.data.packed import Packed
 from mlcl.encoders import Encoder
 from mlcl.objectives import Objective
-from mlcl.train import Run
+from mlcl.train import Run, set_torch_up
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")
@@ -93,19 +93,13 @@ def method(case: Case) -> config.Method:
 # -- ours ----------------------------------------------------------------------------------------------------
 
 
-def as_train() -> None:
-    """Torch's settings in `mlcl.train`."""
-    torch.set_deterministic_debug_mode("default" if GPU else "error")
-    torch.utils.deterministic.fill_uninitialized_memory = False
-
-
 def ours(packed: Packed, case: Case, compiled: bool = False) -> Callable[[], None]:
     run = Run(packed, method(case), 0, DEVICE)
     if compiled:
-        run.encoder.network.compile()
+        run.encoder.compile_network()
 
     def steps() -> None:
-        as_train()
+        set_torch_up(DEVICE, CORES)
         for _ in range(case.steps):
             run.advance()
 
@@ -236,14 +230,14 @@ def step_in_parts(run: Run, laps: Laps, seed: int) -> None:
     laps.end("loss")
     loss.backward()
     laps.end("backward")
-    run.optimiser.step()
-    run.optimiser.zero_grad(set_to_none=True)
+    run.optimiser.step(spec.learning_rate)
+    run.model.zero_grad()
     laps.end("optimiser")
 
 
 def breakdown(packed: Packed, case: Case) -> tuple[list[dict[str, object]], dict[str, object]]:
     """The parts of an epoch, and what augmentation and feature extraction give a second."""
-    as_train()
+    set_torch_up(DEVICE, CORES)
     run, laps = Run(packed, method(case), 0, DEVICE), Laps()
     for i in range(RUNS + 1):
         step_in_parts(run, laps, i)
@@ -299,8 +293,7 @@ def gpu_rows(images: float) -> list[dict[str, object]]:
 
 
 def main(out: Path) -> None:
-    torch.set_num_threads(CORES)
-    hardware.keep_memory()
+    set_torch_up(DEVICE, CORES)
     speeds, epochs, rates = [], [], []
     for case in CASES:
         with tempfile.TemporaryDirectory() as folder:

@@ -25,8 +25,8 @@ from mlcl.train import train
 def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     """Pack, train, extract and evaluate what is missing below root/data and root/results, the first seed first.
 
-    Raises `UserError` after `max_minutes`, everything done so far kept, and where a model that is there was trained by
-    another recipe than the config's.
+    A run that has its evaluation and no model is left as it is. Raises `UserError` after `max_minutes`, everything done
+    so far kept, and where what is there was trained by another recipe than the config's.
     """
     deadline = time.monotonic() + 60 * max_minutes
     results, spec = Results(root, experiment.name), experiment.evaluation
@@ -39,6 +39,12 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
         name, data = f"{dataset}/{method}/{seed}", results.manifest(dataset).parent
         model, evaluation = results.model(name), results.evaluation(name)
+        kept = results.records(name) / "run.json"
+        if evaluation.exists() and not model.exists():  # from elsewhere, as git brings it: another model gives another
+            if kept.exists():
+                record.check(record.read(kept)["made_by"], experiment.recipes[method], kept)
+            print(f"{name}: is evaluated, which is kept", file=sys.stderr, flush=True)
+            continue
         if model.exists():
             record.check(encoders.load_made_by(model), experiment.recipes[method], model)
         else:

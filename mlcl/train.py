@@ -244,6 +244,16 @@ def train(
         _train(*arguments)
 
 
+def set_torch_up(device: torch.device, threads: int) -> None:
+    """For a training in this process."""
+    hardware.keep_memory()
+    torch.set_num_threads(threads)
+    # Not by use_deterministic_algorithms, which loads torch's compiler: a third of what a small training takes.
+    torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "default")
+    torch.backends.cudnn.benchmark = True  # many steps have the same shapes: look once for the fastest convolutions
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a seventh of a step, and nothing here reads any
+
+
 def _train(
     data: Path,
     method: config.Method,
@@ -255,12 +265,7 @@ def _train(
     deadline: float,
     teacher: Path | None,
 ) -> None:
-    hardware.keep_memory()
-    torch.set_num_threads(method.training.threads)
-    # Not by use_deterministic_algorithms, which loads torch's compiler: a third of what a small training takes.
-    torch.set_deterministic_debug_mode("error" if devices[0].type == "cpu" else "default")
-    torch.backends.cudnn.benchmark = True  # many steps have the same shapes: look once for the fastest convolutions
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a seventh of a step, and nothing here reads any
+    set_torch_up(devices[0], method.training.threads)
     packed = Packed(data)
     with distributed.joined(devices) as device, contextlib.ExitStack() as held:
         if distributed.rank() == 0:  # a training that was killed may take a moment to die
@@ -411,4 +416,12 @@ def _on_gpu(images: np.ndarray, device: torch.device) -> Tensor | None:
     """The whole split [N, H, W, C] on the GPU where it takes less than half of what is free; else None."""
     if device.type != "cuda" or images.nbytes > torch.cuda.mem_get_info(device)[0] / 2:
         return None
-    return torch.tensor(images).to(device)
+    return copied(images, device)
+
+
+def copied(images: np.ndarray, device: torch.device, block: int = 4096) -> Tensor:
+    """Mapped images [N, H, W, C] as a tensor on the device, a block at a time: all of them need not fit in memory."""
+    tensor = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(images), block):
+        tensor[start : start + block] = torch.tensor(images[start : start + block])
+    return tensor

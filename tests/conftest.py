@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from mlcl.data.pack import Class, Source, pack
@@ -43,6 +44,15 @@ def tiny_data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "tiny"
     pack(source, folder)
     return folder
+
+
+@pytest.fixture
+def torch_as_before():
+    """A training sets torch up for itself, where here it shares a process with other tests."""
+    threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode(deterministic)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from itertools import count
 
 import pandas as pd
 import pytest
-import torch
 import yaml
 from project import ROOT
 from test_tables import tables_alone
@@ -36,13 +35,7 @@ CONFIG = {
 RUNS = ("tiny/cross_entropy/0", "tiny/cross_entropy.pooling.max/0")
 
 
-@pytest.fixture(autouse=True)
-def as_before():
-    """A training sets torch up for itself, where here it shares a process with other tests."""
-    threads, deterministic = torch.get_num_threads(), torch.get_deterministic_debug_mode()
-    yield
-    torch.set_num_threads(threads)
-    torch.set_deterministic_debug_mode(deterministic)
+pytestmark = pytest.mark.usefixtures("torch_as_before")
 
 
 def place(tiny_data, root):
@@ -93,6 +86,16 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
     # Of another recipe, it is not taken for the config's.
     changed = Experiment.parse(CONFIG | {"training": CONFIG["training"] | {"epochs": 3}}, "test")
     with pytest.raises(UserError, match=r"model\.safetensors: was trained by another recipe than the config's"):
+        run(changed, tmp_path, max_minutes=60)
+
+    # As in a clone where git has the evaluations: those of a new model would be others.
+    for name in RUNS:
+        results.model(name).unlink()
+    capsys.readouterr()
+    run(experiment, tmp_path, max_minutes=60)
+    assert capsys.readouterr().err == "".join(f"{name}: is evaluated, which is kept\n" for name in RUNS)
+    assert not results.model(RUNS[0]).exists()
+    with pytest.raises(UserError, match=r"run\.json: was trained by another recipe than the config's"):
         run(changed, tmp_path, max_minutes=60)
 
 

@@ -20,7 +20,7 @@ from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 from mlcl.files import alone
 from mlcl.sgd import SGD
-from mlcl.train import Run, collapsed, learning_rate, pixels, train
+from mlcl.train import Run, collapsed, copied, learning_rate, pixels, train
 
 CPU = torch.device("cpu")
 
@@ -224,6 +224,11 @@ def test_a_batch_larger_than_the_data(tiny_data, tmp_path):
 def test_a_gpu_trains_too(tiny_data, tmp_path):
     train(tiny_data, method(), 0, hardware.devices("auto"), *(tmp_path / name for name in ("out", "out", "scratch")))
     assert pd.read_csv(tmp_path / "out" / "metrics.csv")["loss"].notna().all()
+
+
+def test_images_are_copied_in_blocks(tiny_data):
+    images = Packed(tiny_data).split("train").images
+    assert torch.equal(copied(images, CPU, block=50), torch.tensor(images))
 
 
 def test_learning_rate_schedules():
