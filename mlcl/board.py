@@ -1,4 +1,4 @@
-"""An experiment for TensorBoard: every run's recipe with what came of it, and novel features to walk around in."""
+"""An experiment for TensorBoard: every run's recipe with what came of it, and unseen features to walk around in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from mlcl.config import Experiment
-from mlcl.figures.novel import Novel, read, rng, unit
+from mlcl.figures.unseen import Unseen, read, rng, unit
 from mlcl.results import Cell, Results
 from mlcl.results import read as read_results
 from mlcl.tables.study import roles, titles
@@ -26,9 +26,9 @@ def write(experiment: Experiment, evaluations: Sequence[Path], data: Path, featu
     """Write `out`, a folder of TensorBoard events, anew: hyperparameters of every run of the experiment with its
     accuracies in percent, and the last level of `features`, those of one method on `data`, in its projector.
 
-    Raises `UserError` as `results.read` and `figures.novel.read` do.
+    Raises `UserError` as `results.read` and `figures.unseen.read` do.
     """
-    results, novel = read_results(experiment, evaluations), read(data, [features], titles(experiment))
+    results, unseen = read_results(experiment, evaluations), read(data, [features], titles(experiment))
     shutil.rmtree(out, ignore_errors=True)  # TensorBoard would add what it finds there
     with SummaryWriter(out) as writer:
         for dataset, method, (place, seed) in product(
@@ -38,7 +38,7 @@ def write(experiment: Experiment, evaluations: Sequence[Path], data: Path, featu
             names = {"dataset": dataset, "method": method, "seed": seed}
             found = _accuracies(experiment, results, dataset, method, place)
             writer.add_hparams(names | recipe, found, run_name=f"{dataset}/{method}/{seed}")
-        _project(writer, novel, f"{data.name}-{features.parts[-3]}")
+        _project(writer, unseen, f"{data.name}-{features.parts[-3]}")
 
 
 def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, float | str | bool]]:
@@ -60,14 +60,14 @@ def _accuracies(experiment: Experiment, results: Results, dataset: str, method: 
     }
 
 
-def _project(writer: SummaryWriter, novel: Novel, name: str) -> None:
-    (features,) = novel.features.values()
-    count = len(novel.split.labels)
+def _project(writer: SummaryWriter, unseen: Unseen, name: str) -> None:
+    (features,) = unseen.features.values()
+    count = len(unseen.split.labels)
     rows = np.sort(rng("projector").permutation(count)[:IMAGES])
-    images = torch.from_numpy(novel.split.images[rows]).permute(0, 3, 1, 2) / 255
+    images = torch.from_numpy(unseen.split.images[rows]).permute(0, 3, 1, 2) / 255
     writer.add_embedding(
         torch.from_numpy(unit(features.levels[-1][rows])),
-        metadata=[novel.split.classes[label] for label in novel.split.labels[rows]],
+        metadata=[unseen.split.classes[label] for label in unseen.split.labels[rows]],
         label_img=images.expand(-1, 3, -1, -1),
         tag=name,
     )

@@ -346,15 +346,15 @@ def parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for training.svg, training.png")
 
-    command = stage(draw_features, "Draw the novel classes by level: embedding, nearest neighbours, pairs of classes.")
+    command = stage(draw_features, "Draw the unseen classes by level: embedding, nearest neighbours, pairs of classes.")
     packed(command)
     experiment(command)
     command.add_argument(
-        "--features", type=Path, nargs="+", required=True, metavar="FILE", help=".../METHOD/SEED/test.npy"
+        "--features", type=Path, nargs="+", required=True, metavar="FILE", help=".../METHOD/SEED/test.npy, or val.npy"
     )
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
-    command = stage(tensorboard, "Write for TensorBoard: methods with their accuracies, novel features to walk in.")
+    command = stage(tensorboard, "Write for TensorBoard: methods with their accuracies, unseen features to walk in.")
     packed(command)
     experiment(command)
     command.add_argument("--evaluations", type=Path, nargs="+", required=True, metavar="FILE")

@@ -59,5 +59,5 @@ def tables(experiment: Experiment) -> list[str]:
 
 
 def drawn(experiment: Experiment) -> list[str]:
-    """The methods whose novel classes are drawn side by side, by the first seed: a page has room for no more."""
+    """The methods whose unseen classes are drawn side by side, by the first seed: a page has room for no more."""
     return list(experiment.methods)[:4]

@@ -17,7 +17,7 @@ from mlcl import board, cli, statistics
 from mlcl.config import Experiment
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
-from mlcl.figures import embedding, features, neighbours, novel, pairs, roles, training
+from mlcl.figures import embedding, features, neighbours, pairs, roles, training, unseen
 from mlcl.figures.style import _smaller, drawn
 from mlcl.results import Cell
 from mlcl.tables import comparison, differences
@@ -46,7 +46,7 @@ def files(tiny_data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def seen(tiny_data, files):
-    return novel.read(tiny_data, files, TITLES)
+    return unseen.read(tiny_data, files, TITLES)
 
 
 @pytest.fixture(scope="module")
@@ -204,7 +204,7 @@ def test_neighbours_are_marked_by_their_class(seen, monkeypatch):
 
 def test_pairs_accuracies_are_the_nearest_centroids(seen):
     labels = seen.split.labels
-    tasks = pairs.drawn_pairs(labels)
+    tasks = pairs.drawn_pairs(labels, "test")
     assert tasks.classes.tolist() == [[i, j] for i in range(6) for j in range(i + 1, 6)]
     assert tasks.episodes.support.shape == (15 * pairs.TASKS, 2, 1)
     assert tasks.episodes.query.shape == (15 * pairs.TASKS, 2, 15)
@@ -229,20 +229,20 @@ def test_pairs_accuracies_are_the_nearest_centroids(seen):
 def test_more_pairs_than_fit_are_sampled(monkeypatch):
     monkeypatch.setattr(pairs, "PAIRS", 7)
     labels = np.repeat(np.arange(6), 3)
-    found = pairs.drawn_pairs(labels)
+    found = pairs.drawn_pairs(labels, "test")
     assert len({tuple(pair) for pair in found.classes.tolist()}) == 7
     assert found.episodes.query.shape == (7 * pairs.TASKS, 2, 2)  # no more than a class has
-    assert (pairs.drawn_pairs(labels).classes == found.classes).all()
-    with pytest.raises(UserError, match="split test has a class of 1 images"):
-        pairs.drawn_pairs(np.array([0, 0, 1]))
+    assert (pairs.drawn_pairs(labels, "test").classes == found.classes).all()
+    with pytest.raises(UserError, match="split val has a class of 1 images"):
+        pairs.drawn_pairs(np.array([0, 0, 1]), "val")
     with pytest.raises(UserError, match="split test has 1 classes"):
-        pairs.drawn_pairs(np.array([0, 0]))
+        pairs.drawn_pairs(np.array([0, 0]), "test")
 
 
 def test_the_embedding_is_of_unit_vectors_and_repeats(seen):
     rows = embedding.chosen(np.repeat(np.arange(20), 50))
     assert len(rows) == embedding.CLASSES * embedding.IMAGES == len(set(rows))
-    vectors = novel.unit(seen.features["Two"].levels[1])
+    vectors = unseen.unit(seen.features["Two"].levels[1])
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
     flat = embedding.pca(vectors)
     centred = vectors - vectors.mean(0)
@@ -272,12 +272,25 @@ def test_the_command_draws_all_and_the_same_bytes_twice(tiny_data, files, tmp_pa
 
 def test_features_that_are_none_say_so(tiny_data, files, tmp_path):
     with pytest.raises(UserError, match=r"is not .*METHOD/SEED/test.npy with a method of the experiment's"):
-        novel.read(tiny_data, files, {"one": "One"})
+        unseen.read(tiny_data, files, {"one": "One"})
     other = tmp_path / "one" / "0" / "test.npy"
     other.parent.mkdir(parents=True)
     np.save(other, np.load(files[0])[:-1])
-    with pytest.raises(UserError, match=r"has 143 images, where .* has 144 novel ones; run mlcl features again"):
-        novel.read(tiny_data, [other], TITLES)
+    with pytest.raises(UserError, match=r"has 143 images, where the test split of .* has 144; run mlcl features again"):
+        unseen.read(tiny_data, [other], TITLES)
+    with pytest.raises(UserError, match=r"train.npy: is not"):
+        unseen.read(tiny_data, [other.with_name("train.npy")], TITLES)
+    with pytest.raises(UserError, match=r"val.npy: is not"):
+        unseen.read(tiny_data, [*files, other.with_name("val.npy")], TITLES)
+
+
+def test_validation_classes_are_drawn_where_those_are_evaluated(tiny_data, tmp_path):
+    split = Packed(tiny_data).split("val")
+    file = tmp_path / "one" / "0" / "val.npy"
+    file.parent.mkdir(parents=True)
+    np.save(file, np.ones(len(split.labels), [("level1", np.float16, (3,))]))
+    seen = unseen.read(tiny_data, [file], TITLES)
+    assert (seen.name, seen.split.classes) == ("val", split.classes)
 
 
 def test_pictures_in_an_svg_keep_their_colours():

@@ -1,4 +1,4 @@
-"""Some novel classes in two dimensions, level by level."""
+"""Some unseen classes in two dimensions, level by level."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from mlcl.figures.novel import Novel, rng, unit
 from mlcl.figures.style import drawn, legend_shape, looks, styled
+from mlcl.figures.unseen import Unseen, rng, unit
 
 CLASSES, IMAGES = 8, 30  # at most; as many as colours and markers tell apart
 
@@ -44,16 +44,16 @@ def chosen(labels: np.ndarray) -> np.ndarray:
     return np.concatenate([np.sort(draw.permutation(np.flatnonzero(labels == label))[:IMAGES]) for label in some])
 
 
-def draw(novel: Novel) -> dict[str, bytes]:
+def draw(unseen: Unseen) -> dict[str, bytes]:
     """The same images by PCA and by t-SNE of their unit vectors: a row a method, a column a level.
 
     Returns the bytes of an SVG and a PNG.
     """
-    rows = chosen(novel.split.labels)
-    labels = novel.split.labels[rows]
-    names = {label: novel.split.classes[label] for label in np.unique(labels)}
-    columns = max(len(features.dims) for features in novel.features.values())
-    lines = [(name, title) for name in MAPS for title in novel.features]
+    rows = chosen(unseen.split.labels)
+    labels = unseen.split.labels[rows]
+    names = {label: unseen.split.classes[label] for label in np.unique(labels)}
+    columns = max(len(features.dims) for features in unseen.features.values())
+    lines = [(name, title) for name in MAPS for title in unseen.features]
     with styled():
         width = 0.5 + 1.5 * max(2, columns)
         fitting, above = legend_shape([name[:16] for name in names.values()], width)
@@ -65,7 +65,7 @@ def draw(novel: Novel) -> dict[str, bytes]:
             axes.set_visible(False)
         for place, (name, title) in enumerate(lines):
             panels[place, 0].set_ylabel(f"{name}\n" + "\n".join(textwrap.wrap(title, 18)), fontsize="small")
-            levels = enumerate(novel.features[title].levels, start=1)
+            levels = enumerate(unseen.features[title].levels, start=1)
             for axes, (level, vectors) in zip(panels[place], levels, strict=False):
                 axes.set_visible(True)
                 if place == 0:

@@ -1,4 +1,4 @@
-"""The nearest neighbours of some novel images, level by level."""
+"""The nearest neighbours of some unseen images, level by level."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mlcl.figures.novel import Novel, rng, unit
 from mlcl.figures.pictures import canvas, put, thumbnails
 from mlcl.figures.style import COLOURS, drawn, styled
+from mlcl.figures.unseen import Unseen, rng, unit
 
 QUERIES, NEIGHBOURS = 3, 5
 BLOCK = 8192
@@ -42,23 +42,23 @@ def chosen(labels: np.ndarray) -> np.ndarray:
     return np.array([draw.choice(np.flatnonzero(labels == label)) for label in classes])
 
 
-def draw(novel: Novel) -> dict[str, bytes]:
-    """Every query above its neighbours in the whole novel split: a block of columns a query, of rows a method.
+def draw(unseen: Unseen) -> dict[str, bytes]:
+    """Every query above its neighbours in the whole split: a block of columns a query, of rows a method.
 
     Returns the bytes of an SVG and a PNG.
     """
-    images, labels, classes = novel.split.images, novel.split.labels, novel.split.classes
+    images, labels, classes = unseen.split.images, unseen.split.labels, unseen.split.classes
     queries = chosen(labels)
     found = [
         (title, level, nearest(vectors, queries, min(NEIGHBOURS, len(labels) - 1)))
-        for title, features in novel.features.items()
+        for title, features in unseen.features.items()
         for level, vectors in enumerate(features.levels, start=1)
     ]
     shown = np.unique(np.concatenate([queries, *(rows.ravel() for _, _, rows in found)]))
     pictures = dict(zip(shown, thumbnails(images[shown], len(queries) * (1 + NEIGHBOURS * len(found))), strict=True))
     with styled():
         lefts = 1.4 + np.arange(len(queries)) * (NEIGHBOURS + 0.5)
-        width, height = lefts[-1] + NEIGHBOURS, 1.3 + len(found) + 0.9 * len(novel.features)
+        width, height = lefts[-1] + NEIGHBOURS, 1.3 + len(found) + 0.9 * len(unseen.features)
         figure = Figure(figsize=(CELL * width, CELL * height + 0.3), dpi=150, layout="constrained")
         axes = figure.subplots()
         canvas(axes, width, height)

@@ -1,4 +1,4 @@
-"""Which two novel classes are hardest to tell apart from one image each, and which easiest."""
+"""Which two unseen classes are hardest to tell apart from one image each, and which easiest."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from mlcl import seeds, solve
 from mlcl.episodes import Episodes, check, sample
 from mlcl.features import Features
-from mlcl.figures.novel import Novel, rng
 from mlcl.figures.pictures import canvas, put, thumbnails
 from mlcl.figures.style import drawn, styled
+from mlcl.figures.unseen import Unseen, rng
 
 PAIRS = 2_000  # at most; more are sampled
 TASKS, QUERIES = 20, 15  # of each pair: tasks, and queries a class
@@ -30,18 +30,18 @@ class Pairs(NamedTuple):
     """Of all pairs, `TASKS` of each, one pair after the other: 2-way, 1-shot."""
 
 
-def drawn_pairs(labels: np.ndarray) -> Pairs:
+def drawn_pairs(labels: np.ndarray, split: str) -> Pairs:
     """The tasks of all pairs of classes or, of more than `PAIRS`, of so many drawn at random.
 
     Raises `UserError` where a class has a single image, or the split a single class.
     """
     rows = {label: np.flatnonzero(labels == label) for label in np.unique(labels)}
     smallest = min(map(len, rows.values()))
-    check("test", len(rows), smallest, way=2, shot=1, queries=1)
+    check(split, len(rows), smallest, way=2, shot=1, queries=1)
     pairs = np.array(list(combinations(rows, 2)))
     if len(pairs) > PAIRS:
         pairs = pairs[np.sort(rng("pairs").permutation(len(pairs))[:PAIRS])]
-    shape = {"split": "test", "episodes": TASKS, "way": 2, "shot": 1, "queries": min(QUERIES, smallest - 1)}
+    shape = {"split": split, "episodes": TASKS, "way": 2, "shot": 1, "queries": min(QUERIES, smallest - 1)}
     parts = []
     for first, second in pairs:
         both = np.concatenate([rows[first], rows[second]])
@@ -57,22 +57,22 @@ def accuracies(features: Features, pairs: Pairs) -> np.ndarray:
     return 100 * found["nearest_centroid", "level1"].reshape(-1, TASKS).mean(1)
 
 
-def draw(novel: Novel) -> dict[str, bytes]:
+def draw(unseen: Unseen) -> dict[str, bytes]:
     """The hardest pairs on the left, the easiest on the right, with images of both classes: a block of rows a method.
 
     Returns the bytes of an SVG and a PNG. Raises `UserError` as `drawn_pairs` does.
     """
-    pairs = drawn_pairs(novel.split.labels)
+    pairs = drawn_pairs(unseen.split.labels, unseen.name)
     shown = min(SHOWN, len(pairs.classes))
     half = 2 * EXAMPLES + 2.4
     width, block = 2 * half, shown * 1.45 + 1.4
-    count = len(novel.features) * shown * 4 * EXAMPLES
+    count = len(unseen.features) * shown * 4 * EXAMPLES
     with styled():
-        size = CELL * width, CELL * block * len(novel.features)
+        size = CELL * width, CELL * block * len(unseen.features)
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         axes = figure.subplots()
-        canvas(axes, width, block * len(novel.features))
-        for place, (title, features) in enumerate(novel.features.items()):
+        canvas(axes, width, block * len(unseen.features))
+        for place, (title, features) in enumerate(unseen.features.items()):
             found, top = accuracies(features, pairs), place * block
             order = np.argsort(found, kind="stable")
             best = f"easiest pairs ({(found == found.max()).sum():,} of {len(found):,} at {found.max():.1f}%)"
@@ -82,17 +82,17 @@ def draw(novel: Novel) -> dict[str, bytes]:
             for left, some in (0, order[:shown]), (half, order[::-1][:shown]):
                 for row, pair in enumerate(some):
                     y = top + 1.5 + 1.45 * row
-                    _pair(axes, novel, pairs.classes[pair], found[pair], left, y, count)
+                    _pair(axes, unseen, pairs.classes[pair], found[pair], left, y, count)
         return drawn(figure)
 
 
-def _pair(axes: Axes, novel: Novel, pair: np.ndarray, accuracy: float, left: float, y: float, count: int) -> None:
+def _pair(axes: Axes, unseen: Unseen, pair: np.ndarray, accuracy: float, left: float, y: float, count: int) -> None:
     """Images of both classes under their names, and how often they are told apart."""
     for place, label in enumerate(pair):
         x = left + place * (EXAMPLES + 0.3)
-        own = np.flatnonzero(novel.split.labels == label)
+        own = np.flatnonzero(unseen.split.labels == label)
         rows = own[np.linspace(0, len(own) - 1, min(EXAMPLES, len(own))).astype(int)]
-        axes.text(x, y - 0.04, novel.split.classes[label][:16], va="bottom", fontsize="x-small")
-        for column, picture in enumerate(thumbnails(novel.split.images[rows], count)):
+        axes.text(x, y - 0.04, unseen.split.classes[label][:16], va="bottom", fontsize="x-small")
+        for column, picture in enumerate(thumbnails(unseen.split.images[rows], count)):
             put(axes, picture, x + column, y)
     axes.text(left + 2 * EXAMPLES + 0.45, y + 0.46, f"{accuracy:.1f}%", va="center")

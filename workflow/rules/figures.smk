@@ -44,9 +44,10 @@ rule draw_features:
     input:
         manifest="packed/{dataset}.json",
         features=expand(
-            "features/{{dataset}}/{method}/{seed}/test.npy",
+            "features/{{dataset}}/{method}/{seed}/{split}.npy",
             method=drawn(experiment),
             seed=RUNS["seed"][0],
+            split=experiment.evaluation.split,
         ),
     output:
         [
@@ -108,7 +109,7 @@ rule write_tensorboard:
     input:
         manifest=f"packed/{RUNS['dataset'][0]}.json",
         evaluations=rules.make_tables.input.evaluations,
-        features=f"features/{RUNS['dataset'][0]}/{METHODS['method'][-1]}/{RUNS['seed'][0]}/test.npy",
+        features=f"features/{RUNS['dataset'][0]}/{METHODS['method'][-1]}/{RUNS['seed'][0]}/{experiment.evaluation.split}.npy",
     output:
         directory("tensorboard"),
     log:

@@ -1,4 +1,7 @@
-"""Novel classes as the methods see them: images, labels, and the representations of every level."""
+"""Classes that no method saw in training, as the methods see them: images, labels, and every level's representations.
+
+They are those that the experiment evaluates: the novel ones or, with `evaluation.split: val`, the validation classes.
+"""
 
 from __future__ import annotations
 
@@ -14,30 +17,32 @@ from mlcl.errors import UserError
 from mlcl.features import Features, load
 
 
-class Novel(NamedTuple):
+class Unseen(NamedTuple):
+    name: str
+    """Of the split: test or val."""
     split: Split
-    """The test split, N images."""
+    """N images."""
     features: dict[str, Features]
     """Of every method, by its title, N rows each."""
 
 
-def read(data: Path, features: Sequence[Path], titles: Mapping[str, str]) -> Novel:
-    """The novel classes of a packed data set with `features`, files <method>/<seed>/test.npy of any folder.
+def read(data: Path, features: Sequence[Path], titles: Mapping[str, str]) -> Unseen:
+    """A split of a packed data set with `features`, files <method>/<seed>/test.npy, or all val.npy, of any folder.
 
     `titles` are the methods' by name. Raises `UserError` where a file is none of these, unreadable, or of other data.
     """
-    split, found = Packed(data).split("test"), {}
+    name, packed, found = features[0].stem, Packed(data), {}
     for path in features:
         method = path.parts[-3] if len(path.parts) >= 3 else ""
-        if method not in titles:
+        if method not in titles or path.name not in {"test.npy", "val.npy"} & {f"{name}.npy"}:
             raise UserError(f"{path}: is not .../METHOD/SEED/test.npy with a method of the experiment's")
-        found[titles[method]] = load(path)
+        split, found[titles[method]] = packed.split(name), load(path)
         if len(found[titles[method]].vectors) != len(split.labels):
             raise UserError(
-                f"{path}: has {len(found[titles[method]].vectors)} images, where {data} has {len(split.labels)} novel "
-                "ones; run mlcl features again"
+                f"{path}: has {len(found[titles[method]].vectors)} images, where the {name} split of {data} has "
+                f"{len(split.labels)}; run mlcl features again"
             )
-    return Novel(split, found)
+    return Unseen(name, split, found)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
