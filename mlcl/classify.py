@@ -21,7 +21,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlcl import config, encoders, features, hardware, logistic
+from mlcl import encoders, features, hardware, logistic
 from mlcl.data import folder, images
 from mlcl.errors import UserError
 from mlcl.files import replacing
@@ -59,7 +59,7 @@ def classify(
         raise UserError(f"{queries}: holds no images")
     height, _, channels = made_by["shape"]
     decode = partial(images.read, size=height, mode="RGB" if channels == 3 else "L", crop=True)
-    precision = config.Method.model_validate(made_by["method"]).training.precision
+    precision = encoders.recipe(made_by, model).training.precision
     hardware.keep_memory()
     encoder.to(device)
     rows = []

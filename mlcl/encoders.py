@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +24,7 @@ from mlcl import config
 from mlcl.errors import UserError
 from mlcl.files import replacing
 
+Part = TypeVar("Part", bound=config.Part)
 CLASSIFIER = "classifier."  # what its tensors' names begin with in a checkpoint
 POOLING = {"average": F.adaptive_avg_pool2d, "max": F.adaptive_max_pool2d}
 
@@ -86,10 +88,25 @@ def load_made_by(path: Path) -> dict[str, Any]:
     return _read(path, weights=False)[0]["made_by"]
 
 
+def recipe(made_by: dict[str, Any], path: Path) -> config.Method:
+    """By which the encoder at `path` was trained. Raises `UserError` where this version knows no such recipe."""
+    return _parsed(config.Method, made_by["method"], path)
+
+
+def _parsed(kind: type[Part], values: dict[str, Any], path: Path) -> Part:
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(
+            f"{path}: was trained by another version of mlcl, whose recipes had other keys ({key}); train it again"
+        ) from error
+
+
 def load_with_classifier(path: Path) -> tuple[Encoder, nn.Linear | None, dict[str, Any]]:
     """As `load`, with the classifier of its last level, where it was trained with one."""
     about, tensors = _read(path, weights=True)
-    spec = config.Encoder.model_validate(about["encoder"])
+    spec = _parsed(config.Encoder, about["encoder"], path)
     encoder = Encoder(spec, tensors["mean"].flatten().tolist(), tensors["std"].flatten().tolist())
     linear = {name.removeprefix(CLASSIFIER): tensors.pop(name) for name in list(tensors) if name.startswith(CLASSIFIER)}
     encoder.load_state_dict(tensors)

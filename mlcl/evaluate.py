@@ -37,7 +37,7 @@ def evaluate(
     episodes.
     """
     packed, chosen = Packed(data), None
-    sha256 = packed.manifest["sha256"]
+    sha256 = packed.identity
     if spec.choose:
         if validation_file is None or choices_out is None:
             raise UserError(

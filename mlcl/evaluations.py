@@ -15,6 +15,7 @@ import pyarrow
 import pyarrow.parquet
 
 from mlcl.config import Evaluation
+from mlcl.data.packed import identity
 from mlcl.errors import UserError
 from mlcl.files import replacing
 
@@ -35,7 +36,7 @@ class Found(NamedTuple):
     protocol: dict[str, Any]
     """The values of `PROTOCOL`'s keys."""
     data: dict[str, str] | None
-    """SHA-256 of each file of the packed data; None where it was not recorded."""
+    """As `Packed.identity`; None where it was not recorded."""
     chosen: dict[Key, str]
     """The representation that was chosen on the validation classes, if one was."""
 
@@ -67,7 +68,8 @@ def read(path: Path) -> Found:
     try:
         table = pyarrow.parquet.read_table(path, columns=COLUMNS, partitioning=None)
         about = json.loads(table.schema.metadata[b"mlcl"])
-        protocol, data = {key: about["protocol"][key] for key in PROTOCOL}, about["data"]
+        protocol = {key: about["protocol"][key] for key in PROTOCOL}
+        data = about["data"] and identity(about["data"])
         chosen = {tuple(key): representation for *key, representation in about.get("chosen", [])}
     except (OSError, pyarrow.ArrowException) as error:
         reason = str(error).splitlines()[0]

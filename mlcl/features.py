@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlcl import augment, config, encoders, hardware, seeds
-from mlcl.data.packed import SPLITS, Packed
+from mlcl import augment, encoders, hardware, seeds
+from mlcl.data.packed import SPLITS, Packed, identity
 from mlcl.errors import UserError
 from mlcl.files import replacing
 from mlcl.progress import Progress
@@ -82,7 +82,7 @@ class Extractor:
     def __init__(self, data: Path, model: Path, device: torch.device, overlap: bool):
         self.packed, self.model, self.device = Packed(data), model, device
         self.encoder, made_by = encoders.load(model)
-        self.training = config.Method.model_validate(made_by["method"]).training
+        self.training = encoders.recipe(made_by, model).training
         channels = self.packed.images.shape[-1]
         if len(self.encoder.mean) != channels:
             raise UserError(f"{model}: is for images of {len(self.encoder.mean)} channels; {data} has {channels}")
@@ -109,7 +109,7 @@ class Extractor:
 
 
 def _check_overlap(packed: Packed, made_by: dict[str, Any], model: Path) -> None:
-    if made_by["data"] == packed.manifest["sha256"]:
+    if identity(made_by["data"]) == packed.identity:
         return
     novel = packed.classes.loc[packed.classes["split"] != "train", "class"]
     seen = sorted(set(made_by["base_classes"]) & set(novel))

@@ -6,6 +6,7 @@ import ast
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parent
 # What these hold reaches a stage as parameters, or does not touch its result.
@@ -55,7 +56,17 @@ def _read(source: str) -> tuple[set[str], str]:
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     inside = {name.removeprefix("mlcl.") for name in names if name.startswith("mlcl.")}
-    return inside, ast.dump(_WithoutDocstrings().visit(tree))
+    return inside, str(_plain(_WithoutDocstrings().visit(tree)))
+
+
+def _plain(node: Any) -> Any:
+    """A syntax tree as nested lists, the same from every Python: versions differ in which empty fields a node has."""
+    if isinstance(node, list):
+        return [_plain(part) for part in node]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [[name, _plain(value)] for name, value in ast.iter_fields(node) if value not in (None, [])]
+    return [type(node).__name__, *fields]
 
 
 class _WithoutDocstrings(ast.NodeTransformer):

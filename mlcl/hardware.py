@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -53,7 +54,8 @@ def devices(name: str, count: int = 1) -> list[torch.device]:
 
 def _take(gpu: str) -> bool:
     """Whether this process could take the GPU of that uuid (on a cluster, every job's GPU may have the index 0)."""
-    lock = FileLock(Path(tempfile.gettempdir(), f"mlcl-{getpass.getuser()}-{gpu}.lock"), blocking=False)
+    user = os.getuid() if hasattr(os, "getuid") else getpass.getuser()  # in a container it may have no name
+    lock = FileLock(Path(tempfile.gettempdir(), f"mlcl-{user}-{gpu}.lock"), blocking=False)
     try:
         lock.acquire()
     except Timeout:

@@ -273,7 +273,7 @@ def _train(
         run = Run(packed, method, seed, device, teacher)
         # What the result depends on: only a state of the same is continued.
         made_by = {
-            "data": packed.manifest["sha256"],
+            "data": packed.identity,
             "shape": packed.manifest["shape"],
             "base_classes": run.base.classes,
             "method": method.model_dump(mode="json", exclude={"title"}),

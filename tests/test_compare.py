@@ -18,7 +18,7 @@ def evaluation(path, seed, dataset="glyphs", episodes=30, representation="level4
         for shot in (1, 5) for name in ("level1", representation)
     ]  # fmt: skip
     spec = config.Evaluation(**protocol)
-    evaluations.write(path, (dataset, path.stem, 0), pd.concat(map(pd.DataFrame, parts)), spec, data)
+    evaluations.write(path, (dataset, path.stem, 0), pd.concat(map(pd.DataFrame, parts)), spec, {"images.npy": data})
     return path
 
 

@@ -106,6 +106,15 @@ def test_a_truncated_checkpoint_is_named(tmp_path):
         encoders.load(tmp_path / "nowhere")
 
 
+def test_a_checkpoint_of_another_version_is_named(tmp_path):
+    method = config.Method(encoder={"width": 4}, objective={"cross_entropy": 1}, training={}).model_dump(mode="json")
+    path = tmp_path / "model.safetensors"
+    assert encoders.recipe({"method": method}, path).encoder.width == 4
+    method["objective"]["bygone"] = 1
+    with pytest.raises(UserError, match=r"model\.safetensors: was trained by another version .*\(objective\.bygone\)"):
+        encoders.recipe({"method": method}, path)
+
+
 @pytest.mark.parametrize("name", sorted(config.LEVELS))
 def test_the_config_knows_how_many_levels_there_are(name):
     spec = config.Encoder(name=name, width=2)

@@ -247,11 +247,13 @@ def test_missing_or_damaged_features_are_named(tiny_data, folder, tmp_path):
 def test_an_encoder_that_saw_the_novel_classes_is_refused_unless_asked_for(tiny_data, model, tmp_path):
     encoder, made_by = encoders.load(model)
     path = tmp_path / "model.safetensors"
-    encoders.save(encoder, path, {**made_by, "data": "another", "base_classes": ["cat", "test2", "val1"]})
+    encoders.save(
+        encoder, path, {**made_by, "data": {"images.npy": "another"}, "base_classes": ["cat", "test2", "val1"]}
+    )
     with pytest.raises(UserError, match=r"was trained on 2 classes, test2 among them, .* add --overlap if you mean it"):
         features.extract(tiny_data, path, CPU, tmp_path / "features")
     features.extract(tiny_data, path, CPU, tmp_path / "features", overlap=True)
-    encoders.save(encoder, path, {**made_by, "data": "another", "base_classes": ["cat", "train1"]})
+    encoders.save(encoder, path, {**made_by, "data": {"images.npy": "another"}, "base_classes": ["cat", "train1"]})
     features.extract(tiny_data, path, CPU, tmp_path / "features")
 
 

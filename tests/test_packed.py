@@ -14,7 +14,7 @@ import pytest
 
 from mlcl.data import pack as packing
 from mlcl.data.pack import Class, Source, pack
-from mlcl.data.packed import Packed
+from mlcl.data.packed import Packed, identity
 from mlcl.errors import UserError
 
 CLASSES = [Class("a", "letters", "train"), Class("b", "letters", "train"), Class("1", "digits", "val")]
@@ -147,9 +147,67 @@ def test_an_unfinished_packing_of_something_else_is_not_continued(tmp_path, monk
     assert (Packed(tmp_path).images == (255 - images)[np.argsort(others, kind="stable")]).all()
 
 
+@pytest.mark.parametrize("between", ["another packing", "other files"])
+def test_an_unfinished_packing_is_not_continued_on_what_another_wrote(tmp_path, monkeypatch, between):
+    monkeypatch.setattr(packing, "BATCH", 1)
+    images, given = source()
+    last = partial(refuse, bad=images[4])
+    monkeypatch.setattr(packing, "SAVE_SECONDS", 0)
+    with pytest.raises(UserError):
+        pack(source(images, decode=last)[1], tmp_path)
+    if between == "another packing":  # of which no record is left
+        monkeypatch.setattr(packing, "SAVE_SECONDS", 60)
+        _, other = source(255 - images, np.array([0, 1, 2, 0, 2]), partial(refuse, bad=255 - images[4]))
+        with pytest.raises(UserError):
+            pack(other, tmp_path)
+        pack(given, tmp_path)
+    else:
+        images, given = source(images // 2)
+        pack(replace(given, origins=given.origins.assign(file="there")), tmp_path)
+    assert (Packed(tmp_path).images == images[ORDER]).all()
+
+
 def test_a_folder_without_data_is_named(tmp_path):
-    with pytest.raises(UserError, match="holds no packed data set; make it with 'mlcl data'"):
+    with pytest.raises(
+        UserError, match="nothing: holds no packed data set, or not all of it; make it with 'mlcl data'"
+    ):
         Packed(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "classes.csv", "images.npy", "labels.npy"])
+def test_a_folder_without_some_of_its_data_is_named(tmp_path, file):
+    pack(source()[1], tmp_path)
+    whole = (tmp_path / file).read_bytes()
+    (tmp_path / file).write_bytes(whole[: len(whole) // 2] if file != "classes.csv" else b"")
+    with pytest.raises(UserError, match=f"{tmp_path.name}: holds no packed data set, or not all of it"):
+        Packed(tmp_path)
+    (tmp_path / file).unlink()
+    with pytest.raises(UserError, match=f"{tmp_path.name}: holds no packed data set, or not all of it"):
+        Packed(tmp_path)
+
+
+def test_images_of_one_packing_never_stand_beside_labels_of_another(tmp_path, monkeypatch):
+    pack(source()[1], tmp_path)
+    replace = os.replace
+
+    def killed(before, after):
+        replace(before, after)
+        if os.path.basename(after) == "images.npy":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        pack(source(labels=np.array([0, 1, 2, 0, 2]))[1], tmp_path)
+    with pytest.raises(UserError, match="holds no packed data set"):
+        Packed(tmp_path)
+
+
+def test_data_are_told_apart_by_images_and_labels():
+    """Not by their origins, which another version of parquet writes in other bytes."""
+    checksums = dict.fromkeys(("images.npy", "labels.npy", "classes.csv", "origins.parquet"), "1")
+    assert identity(checksums) == identity(checksums | {"origins.parquet": "2"})
+    for name in list(checksums)[:3]:
+        assert identity(checksums) != identity(checksums | {name: "2"})
 
 
 def test_two_that_pack_the_same_at_once(tmp_path):

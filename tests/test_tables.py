@@ -53,9 +53,9 @@ def evaluate(config: dict, folder: Path) -> tuple[Experiment, list[Path]]:
             rows = drawn(spec.choice, rng)
             chosen = choice.choose(rows, (1, 2, 3, 4))
             frame = choice.add(frame, chosen)
-            evaluations.write(file(folder / "choices", run), run, rows, spec.choice, dataset)
+            evaluations.write(file(folder / "choices", run), run, rows, spec.choice, {"images.npy": dataset})
         files.append(file(folder / "evaluations", run))
-        evaluations.write(files[-1], run, frame.sample(frac=1, random_state=0), spec, dataset, chosen)
+        evaluations.write(files[-1], run, frame.sample(frac=1, random_state=0), spec, {"images.npy": dataset}, chosen)
     return experiment, files
 
 
@@ -356,7 +356,7 @@ def no_protocol(path: Path) -> list[Path]:
 def other_data(path: Path) -> list[Path]:
     found = evaluations.read(path)
     spec = Experiment.parse(CONFIG, "test").evaluation
-    evaluations.write(path, found.run, found.rows, spec, "other")
+    evaluations.write(path, found.run, found.rows, spec, {"images.npy": "other"})
     return [path]
 
 

@@ -23,8 +23,12 @@ def check(folder: Path, spec: config.Dataset) -> dict[str, Any] | None:
     path = folder / "manifest.json"
     if not path.exists():
         return None
-    manifest = json.loads(path.read_text())
-    if manifest["dataset"] != of(spec):
+    try:
+        manifest = json.loads(path.read_text())
+        dataset = manifest["dataset"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path}: is damaged ({error}); delete the folder to pack it again") from error
+    if dataset != of(spec):
         raise UserError(
             f"{folder} was packed from another definition of {folder.name}, and other experiments may use it: "
             "give the data set another name in the config, or delete the folder to pack it again"

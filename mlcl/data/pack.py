@@ -119,6 +119,8 @@ def _pack(source: Source, folder: Path) -> None:
             "sha256": {name: sha256(path) for name, path in zip(FILES, [state.part, *temporary], strict=False)},
         }
         manifest_file.write_text(json.dumps(manifest, indent=2) + "\n")
+        # Files of two packings may lie side by side for a moment, and without a manifest nobody takes them for data.
+        (folder / "manifest.json").unlink(missing_ok=True)
         os.replace(state.part, folder / FILES[0])
     state.record.unlink(missing_ok=True)
 
@@ -128,7 +130,8 @@ def _decoded(source: Source, start: int) -> Iterator[np.ndarray]:
 
     Processes, since opening an image is as much Python as decoding it; started afresh, since a fork would copy locks.
     """
-    workers = os.cpu_count() or 1
+    # On a cluster, the job's cores and not the machine's, where the system can tell.
+    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ahead: deque[Future] = deque()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
@@ -168,7 +171,8 @@ class _Unfinished:
         self.part, self.record = folder / "images.npy.part", folder / "progress.json"
         self.shape = (len(source.labels), *source.shape)
         what = json.dumps([source.provenance, self.shape], sort_keys=True)
-        self.key = hashlib.sha256(what.encode() + source.labels.tobytes()).hexdigest()
+        origins = pd.util.hash_pandas_object(source.origins, index=False).to_numpy().tobytes()
+        self.key = hashlib.sha256(what.encode() + source.labels.tobytes() + origins).hexdigest()
         self.done, self.levels = 0, np.zeros((source.shape[-1], 256), np.int64)  # by channel, from black to white
         self.saved = time.monotonic()
         clear_unfinished(self.record)
@@ -178,6 +182,7 @@ class _Unfinished:
                 raise ValueError("the unfinished packing is of something else")
             self.done, self.levels = before["done"], np.array(before["levels"], np.int64)
         except (OSError, ValueError, KeyError):
+            self.record.unlink(missing_ok=True)  # first: it is not of what is written from here on
             np.lib.format.open_memmap(self.part, "w+", np.uint8, self.shape)
         self.file = open(self.part, "r+b")  # noqa: SIM115
         self.start = self.part.stat().st_size - math.prod(self.shape)  # the header's length

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -46,20 +47,21 @@ class Packed:
             self.manifest = json.loads((self.folder / "manifest.json").read_text())
             # A class may be called nan, or 007.
             self.classes = pd.read_csv(self.folder / "classes.csv", keep_default_na=False, dtype={"class": str})
+            self.images = np.load(self.folder / "images.npy", mmap_mode="r")
+            self.labels = np.load(self.folder / "labels.npy")
         except (OSError, ValueError) as error:
-            raise UserError(f"{self.folder}: holds no packed data set; make it with 'mlcl data'") from error
-
-    @cached_property
-    def images(self) -> np.ndarray:
-        return np.load(self.folder / "images.npy", mmap_mode="r")
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        return np.load(self.folder / "labels.npy")
+            raise UserError(
+                f"{self.folder}: holds no packed data set, or not all of it; make it with 'mlcl data'"
+            ) from error
 
     @cached_property
     def origins(self) -> pd.DataFrame:
         return pd.read_parquet(self.folder / "origins.parquet")
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """SHA-256 of the files by which data are told apart."""
+        return identity(self.manifest["sha256"])
 
     def split(self, name: str) -> Split:
         """Classes of a split lie together, so a split is a slice and costs no copy."""
@@ -67,6 +69,11 @@ class Packed:
         inside = np.flatnonzero(np.isin(self.labels, rows))
         span = slice(inside[0], inside[-1] + 1)
         return Split(self.images[span], self.labels[span] - rows[0], self.classes["class"].iloc[rows].tolist())
+
+
+def identity(checksums: Mapping[str, str]) -> dict[str, str]:
+    """Without that of the origins, in which a version of parquet writes other bytes than the next."""
+    return {name: checksum for name, checksum in checksums.items() if name != "origins.parquet"}
 
 
 def sha256(path: Path) -> str:
