@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from mlcl import config
+from mlcl.data.packed import Packed, identity
 from mlcl.energy import Meter
 from mlcl.errors import UserError
 from mlcl.files import replacing
@@ -82,14 +83,18 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is no record of a training ({error}); run mlcl train again") from error
 
 
-def check(made_by: dict[str, Any], method: config.Method, path: Path) -> None:
-    """Raises `UserError` where what is at `path` was made by another recipe than the method's."""
+def check(made_by: dict[str, Any], method: config.Method, path: Path, data: Packed | None = None) -> None:
+    """Raises `UserError` where what is at `path` was made by another recipe than the method's or, if given, of other
+    data."""
+    same = False
     with suppress(ValidationError):  # of a version of this package that had other keys
-        if config.identity(config.Method.model_validate(made_by["method"])) == config.identity(method):
-            return
-    raise UserError(
-        f"{path}: was trained by another recipe than the config's; give the method another name, or delete it"
-    )
+        same = config.identity(config.Method.model_validate(made_by["method"])) == config.identity(method)
+    if not same:
+        raise UserError(
+            f"{path}: was trained by another recipe than the config's; give the method another name, or delete it"
+        )
+    if data and identity(made_by["data"]) != data.identity:
+        raise UserError(f"{path}: was trained on other data than those in {data.folder}; delete it to train anew")
 
 
 def commit() -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from mlcl import config, encoders, hardware, record
 from mlcl.data import definition, sources
 from mlcl.data.pack import pack
+from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 from mlcl.evaluate import evaluate
 from mlcl.features import extract, extract_copies
@@ -25,29 +26,34 @@ from mlcl.train import train
 def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     """Pack, train, extract and evaluate what is missing below root/data and root/results, the first seed first.
 
-    A run that has its evaluation and no model is left as it is. Raises `UserError` after `max_minutes`, everything done
-    so far kept, and where what is there was trained by another recipe than the config's.
+    A run that has its record and its evaluation but no model is left as it is. Raises `UserError` after `max_minutes`,
+    everything done so far kept, and where what is there was trained by another recipe or on other data.
     """
     deadline = time.monotonic() + 60 * max_minutes
     results, spec = Results(root, experiment.name), experiment.evaluation
+    packed = {}
     for name, dataset in experiment.datasets.items():
-        packed = results.manifest(name).parent
-        if definition.check(packed, dataset) is None:
+        folder = results.manifest(name).parent
+        if definition.check(folder, dataset) is None:
             with Stage(f"data {name}", deadline):
-                pack(sources.open_source(dataset, root), packed)
+                pack(sources.open_source(dataset, root), folder)
+        packed[name] = Packed(folder)
+        definition.check_tasks(experiment, name, packed[name].manifest)
     devices = hardware.devices(experiment.device, experiment.gpus)
     for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
         name, data = f"{dataset}/{method}/{seed}", results.manifest(dataset).parent
         model, evaluation = results.model(name), results.evaluation(name)
-        kept = results.records(name) / "run.json"
-        if evaluation.exists() and not model.exists():  # from elsewhere, as git brings it: another model gives another
-            if kept.exists():
-                record.check(record.read(kept)["made_by"], experiment.recipes[method], kept)
+        features, copies = results.features(name, spec.split), results.features(name, "copies")
+        known = results.records(name) / "run.json"
+        if model.exists():
+            record.check(encoders.load_made_by(model), experiment.recipes[method], model, packed[dataset])
+        elif known.exists() and evaluation.exists():  # as git brings them; another model would have other numbers
+            record.check(record.read(known)["made_by"], experiment.recipes[method], known, packed[dataset])
             print(f"{name}: is evaluated, which is kept", file=sys.stderr, flush=True)
             continue
-        if model.exists():
-            record.check(encoders.load_made_by(model), experiment.recipes[method], model)
         else:
+            for path in (*features.parent.glob("*.npy"), results.choices(name), evaluation):  # of another model
+                path.unlink(missing_ok=True)
             with Stage(f"train {name}", deadline) as minutes:
                 records, scratch = results.records(name), results.scratch(name)
                 taught_by = experiment.teacher(name)
@@ -55,11 +61,10 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                     data, experiment.recipes[method], seed, devices, model.parent, records, scratch, minutes,
                     results.model(taught_by) if taught_by else None,
                 )  # fmt: skip
-        features, copies = results.features(name, spec.split), results.features(name, "copies")
         if not features.exists():
             with Stage(f"features {name}", deadline):
                 extract(data, model, devices[0], features.parent)
-        if spec.support_copies and not copies.exists():
+        if spec.support_copies and not evaluation.exists():  # those that are there may be of another evaluation's seed
             with Stage(f"copies {name}", deadline):
                 extract_copies(data, model, spec.split, spec.support_copies, spec.seed, devices[0], copies)
         if not evaluation.exists():

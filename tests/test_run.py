@@ -80,13 +80,24 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
     config.write_text(experiment.model_dump_json())
     cli.main(["run", str(config), "--root", str(tmp_path)])
     changed = [path for path, when in before.items() if path.stat().st_mtime_ns != when]
-    assert set(changed) == {results.evaluation(RUNS[1]), results.choices(RUNS[1])}
+    made = (results.evaluation(RUNS[1]), results.choices(RUNS[1]), results.features(RUNS[1], "copies"))
+    assert set(changed) == set(made)
     assert results.evaluation(RUNS[1]).read_bytes() == whole.evaluation(RUNS[1]).read_bytes()
 
     # Of another recipe, it is not taken for the config's.
     changed = Experiment.parse(CONFIG | {"training": CONFIG["training"] | {"epochs": 3}}, "test")
     with pytest.raises(UserError, match=r"model\.safetensors: was trained by another recipe than the config's"):
         run(changed, tmp_path, max_minutes=60)
+
+    # Nor are data that were packed since.
+    manifest = results.manifest("tiny")
+    text = manifest.read_text()
+    other = json.loads(text)
+    other["sha256"]["images.npy"] = "0"
+    manifest.write_text(json.dumps(other))
+    with pytest.raises(UserError, match=r"model\.safetensors: was trained on other data than those in .*tiny; delete"):
+        run(experiment, tmp_path, max_minutes=60)
+    manifest.write_text(text)
 
     # As in a clone where git has the evaluations: those of a new model would be others.
     for name in RUNS:
@@ -97,6 +108,16 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
     assert not results.model(RUNS[0]).exists()
     with pytest.raises(UserError, match=r"run\.json: was trained by another recipe than the config's"):
         run(changed, tmp_path, max_minutes=60)
+
+    # Whoever deletes the record too has the method trained anew, and nothing of the old model stays.
+    results.records(RUNS[0]).joinpath("run.json").unlink()
+    results.records(RUNS[1]).joinpath("run.json").unlink()
+    seeded = {name: results.evaluation(name).read_bytes() for name in RUNS}
+    run(changed, tmp_path, max_minutes=60)
+    for name in RUNS:
+        assert encoders.load_made_by(results.model(name))["method"]["training"]["epochs"] == 3
+        assert results.evaluation(name).read_bytes() != seeded[name]
+        assert results.features(name, "val").stat().st_mtime_ns > results.model(name).stat().st_mtime_ns
 
 
 def test_a_student_finds_its_teacher(tiny_data, tmp_path):
@@ -124,6 +145,14 @@ def test_data_of_another_definition_are_not_taken_for_the_configs(tiny_data, tmp
     with pytest.raises(SystemExit, match=message):
         cli.main(["data", f"{config_file}:datasets.tiny", "--out", str(tmp_path / "data" / "packed" / "tiny")])
     assert (tmp_path / "data" / "packed" / "tiny" / "manifest.json").read_bytes() == before
+
+
+def test_novel_classes_too_few_for_the_episodes_are_named_before_training(tiny_data, tmp_path):
+    place(tiny_data, tmp_path)
+    experiment = Experiment.parse(CONFIG | {"evaluation": CONFIG["evaluation"] | {"way": 7, "choose": False}}, "test")
+    with pytest.raises(UserError, match=r"config: evaluation: tiny: split test has 6 classes, fewer than the 7 of way"):
+        run(experiment, tmp_path, max_minutes=60)
+    assert not (tmp_path / "results").exists()
 
 
 def test_no_stage_begins_when_time_is_up(tmp_path):

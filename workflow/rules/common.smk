@@ -9,7 +9,6 @@ from snakemake.logging import logger
 from mlcl.config import Experiment
 from mlcl.data import definition
 from mlcl.data.sources import MODULES
-from mlcl.episodes import check as check_episodes
 from mlcl.errors import UserError
 from mlcl.fingerprint import fingerprint
 from mlcl.hardware import has_gpu
@@ -100,33 +99,10 @@ def check_packed(name, spec):
     """Stop before any output is deleted where the data that is there does not fit the config."""
     folder = Path(workflow.basedir, "data", "packed", name)
     try:
-        manifest = definition.check(folder, spec)
+        if manifest := definition.check(folder, spec):
+            definition.check_tasks(experiment, name, manifest)
     except UserError as error:
         raise WorkflowError(str(error)) from None
-    if manifest is None:
-        return
-    evaluation = experiment.evaluation
-    splits = {evaluation.split, *(["val"] if evaluation.choose else [])}
-    tasks = [
-        ("evaluation", split, evaluation, max(evaluation.shots))
-        for split in sorted(splits)
-    ]
-    for key, method in experiment.recipes.items():
-        validation = method.training.validation
-        tasks.append(
-            (f"methods.{key}.training.validation", "val", validation, validation.shot)
-        )
-    for key, split, task, shot in tasks:
-        try:
-            check_episodes(
-                split,
-                **manifest["splits"][split],
-                way=task.way,
-                shot=shot,
-                queries=task.queries,
-            )
-        except UserError as error:
-            raise WorkflowError(f"config: {key}: {name}: {error}") from None
 
 
 def link_packed(name):
