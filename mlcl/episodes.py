@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from mlcl import config
 from mlcl.errors import UserError
 
 
@@ -47,6 +49,22 @@ def check(split: str, classes: int, smallest_class: int, *, way: int, shot: int,
             f"split {split} has a class of {smallest_class} images, fewer than {shot} shots plus {queries} queries; "
             "lower either"
         )
+
+
+def check_all(experiment: config.Experiment, name: str, manifest: dict[str, Any]) -> None:
+    """Before hours of training, not after: raise `UserError` where a split of the data set is too small for the tasks
+    of the experiment's evaluation, or of a method's validation."""
+    evaluation = experiment.evaluation
+    splits = {evaluation.split, *(["val"] if evaluation.choose else [])}
+    tasks = [("evaluation", split, evaluation, max(evaluation.shots)) for split in sorted(splits)]
+    for key, method in experiment.recipes.items():
+        validation = method.training.validation
+        tasks.append((f"methods.{key}.training.validation", "val", validation, validation.shot))
+    for key, split, task, shot in tasks:
+        try:
+            check(split, **manifest["splits"][split], way=task.way, shot=shot, queries=task.queries)
+        except UserError as error:
+            raise UserError(f"config: {key}: {name}: {error}") from None
 
 
 def _distinct(rng: np.random.Generator, bounds: np.ndarray, k: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import time
 from itertools import product
 from pathlib import Path
 
-from mlcl import config, encoders, hardware, record
+from mlcl import config, encoders, episodes, hardware, record
 from mlcl.data import definition, sources
 from mlcl.data.pack import pack
 from mlcl.data.packed import Packed
@@ -38,7 +38,7 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
             with Stage(f"data {name}", deadline):
                 pack(sources.open_source(dataset, root), folder)
         packed[name] = Packed(folder)
-        definition.check_tasks(experiment, name, packed[name].manifest)
+        episodes.check_all(experiment, name, packed[name].manifest)
     devices = hardware.devices(experiment.device, experiment.gpus)
     for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
         name, data = f"{dataset}/{method}/{seed}", results.manifest(dataset).parent

@@ -316,6 +316,8 @@ def resume(run: Run, state_file: Path) -> dict[str, Any] | None:
     first = distributed.rank() == 0
     state = distributed.from_first(load_state(state_file) if first else None)
     if state is None:
+        for other in state_file.parent.glob("state-*.pt") if first else ():
+            print(f"{other}: is of another recipe, data or version; not continued", file=sys.stderr, flush=True)
         return None
     run.restore(state)
     if first:

@@ -60,7 +60,7 @@ def test_training_learns_and_writes_its_metrics(tiny_data, tmp_path):
 def test_the_checkpoint_says_what_made_it(tiny_data, tmp_path):
     _, made_by = encoders.load(run(tiny_data, tmp_path, method(epochs=1), seed=5) / "model.safetensors")
     assert made_by["seed"] == 5
-    assert made_by["data"] == Packed(tiny_data).manifest["sha256"]
+    assert made_by["data"] == Packed(tiny_data).identity
     assert made_by["shape"] == [16, 16, 1]
     assert config.Method.model_validate(made_by["method"]) == method(epochs=1)
 
@@ -142,7 +142,7 @@ def test_a_state_from_the_middle_of_an_epoch_is_exact(tiny_data):
         assert float(a["loss"]) == float(b["loss"])
 
 
-def test_another_recipe_does_not_continue_this_one(tiny_data, tmp_path):
+def test_another_recipe_does_not_continue_this_one(tiny_data, tmp_path, capsys):
     spec = method()
     first = run(tiny_data, tmp_path, spec)
     state = tmp_path / "scratch" / "state-000000000000.pt"
@@ -150,6 +150,7 @@ def test_another_recipe_does_not_continue_this_one(tiny_data, tmp_path):
     again = weights(first)
     assert weights(run(tiny_data, tmp_path, spec)) == again
     assert state.read_bytes() == b"of another recipe"
+    assert f"{state}: is of another recipe, data or version; not continued" in capsys.readouterr().err
 
 
 def test_a_damaged_state_is_named_and_left(tiny_data, tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from snakemake.logging import logger
 from mlcl.config import Experiment
 from mlcl.data import definition
 from mlcl.data.sources import MODULES
+from mlcl.episodes import check_all as check_tasks
 from mlcl.errors import UserError
 from mlcl.fingerprint import fingerprint
 from mlcl.hardware import has_gpu
@@ -100,7 +101,7 @@ def check_packed(name, spec):
     folder = Path(workflow.basedir, "data", "packed", name)
     try:
         if manifest := definition.check(folder, spec):
-            definition.check_tasks(experiment, name, manifest)
+            check_tasks(experiment, name, manifest)
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
