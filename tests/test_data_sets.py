@@ -15,6 +15,7 @@ from mlcl import config
 from mlcl.data import cifar100, cub, definition, folder, images, omniglot, splits, tiered_imagenet
 from mlcl.data.pack import Class, pack
 from mlcl.data.packed import Packed
+from mlcl.data.verify import verify
 from mlcl.errors import UserError
 
 REAL_OMNIGLOT = Path(os.environ.get("MLCL_OMNIGLOT", Path(__file__).parents[1] / "data" / "raw" / "omniglot"))
@@ -80,6 +81,8 @@ def test_tiered_imagenets_layouts_hold_the_same_images(tiered):
     npz = packed(tiered_imagenet.source(spec, tiered / "npz"), tiered / "b")
     assert (png.images == npz.images).all()
     assert (png.labels == npz.labels).all()
+    for out in "ab":
+        assert [check.name for check in verify(tiered / out, []) if not check.passed] == []
     assert png.classes["class"].tolist() == [name for names in TIERED.values() for name, _ in names]
     assert png.classes["superclass"].iloc[2] == "n10000002"
     with np.load(tiered / "npz" / "val_images.npz") as file:
