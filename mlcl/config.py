@@ -273,7 +273,8 @@ class Training(Part):
     """Sides of the views in pixels, each for an equal share of the training, as in [42, 84]: a view of half the side
     takes a quarter of the time. Validation and features see images of the data's size. Empty: the views too."""
     precision: Literal["auto", "bfloat16", "float32"] = "auto"
-    """`auto`: bfloat16 autocast where the hardware multiplies in it, else float32."""
+    """`auto`: bfloat16 autocast where the hardware multiplies in it, else float32. Convolutions of NVIDIA's GPUs then
+    take TF32, torch's default."""
     compile: bool = False
     """On a GPU, compile the encoder: it costs a quarter of a minute at the start and at each new side of the views."""
     threads: Positive = 1

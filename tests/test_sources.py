@@ -72,3 +72,13 @@ def test_a_folder_of_ones_own_takes_no_copy(tmp_path):
     spec = config.Folder(source="folder", path=str(tmp_path))
     with pytest.raises(UserError, match="is read where it lies; set its path instead"):
         sources.open_source(spec, tmp_path, copy=tmp_path)
+
+
+@pytest.mark.parametrize("source", ["mini-imagenet", "tiered-imagenet"])
+def test_an_archive_that_nobody_unpacks_is_named(tmp_path, source):
+    spec = config.part(config.Dataset, f'{{"source": "{source}", "path": "{tmp_path}"}}')
+    with pytest.raises(UserError, match=r"ImageNet: put there .*pickle$|ImageNet: put there .*_labels\.pkl$"):
+        sources.open_source(spec, tmp_path)
+    (tmp_path / "images.zip").write_bytes(b"")
+    with pytest.raises(UserError, match=rf"images\.zip is there, but not unpacked: unpack it in {tmp_path}$"):
+        sources.open_source(spec, tmp_path)

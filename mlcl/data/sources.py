@@ -54,4 +54,10 @@ def open_source(spec: config.Dataset, root: Path, copy: Path | None = None) -> S
         folder = complete(DATASETS[PUBLIC[spec.source]], folder, copy)
     elif copy is not None:
         raise UserError(f"--from: {spec.source} is read where it lies; set its path instead")
-    return module.source(spec, folder)
+    try:
+        return module.source(spec, folder)
+    except UserError as error:
+        archives = [path for pattern in ("*.zip", "*.tar", "*.tar.gz") for path in sorted(folder.glob(pattern))]
+        if spec.source in ("mini-imagenet", "tiered-imagenet") and archives:  # the others' archives are read
+            raise UserError(f"{error}. {archives[0].name} is there, but not unpacked: unpack it in {folder}") from error
+        raise
