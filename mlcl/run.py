@@ -52,9 +52,9 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
             print(f"{name}: is evaluated, which is kept", file=sys.stderr, flush=True)
             continue
         else:
-            for path in (*features.parent.glob("*.npy"), results.choices(name), evaluation):  # of another model
-                path.unlink(missing_ok=True)
             with Stage(f"train {name}", deadline) as minutes:
+                for path in (*features.parent.glob("*.npy"), results.choices(name), evaluation):  # of another model
+                    path.unlink(missing_ok=True)
                 records, scratch = results.records(name), results.scratch(name)
                 taught_by = experiment.teacher(name)
                 train(

@@ -34,7 +34,7 @@ def read(data: Path, features: Sequence[Path], titles: Mapping[str, str]) -> Uns
     name, packed, found = features[0].stem, Packed(data), {}
     for path in features:
         method = path.parts[-3] if len(path.parts) >= 3 else ""
-        if method not in titles or path.name not in {"test.npy", "val.npy"} & {f"{name}.npy"}:
+        if method not in titles or path.stem != name or path.name not in ("test.npy", "val.npy"):
             raise UserError(f"{path}: is not .../METHOD/SEED/test.npy with a method of the experiment's")
         split, found[titles[method]] = packed.split(name), load(path)
         if len(found[titles[method]].vectors) != len(split.labels):
