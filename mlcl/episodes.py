@@ -51,7 +51,7 @@ def check(split: str, classes: int, smallest_class: int, *, way: int, shot: int,
         )
 
 
-def check_all(experiment: config.Experiment, name: str, manifest: dict[str, Any]) -> None:
+def check_tasks(experiment: config.Experiment, name: str, manifest: dict[str, Any]) -> None:
     """Before hours of training, not after: raise `UserError` where a split of the data set is too small for the tasks
     of the experiment's evaluation, or of a method's validation."""
     evaluation = experiment.evaluation

@@ -38,17 +38,17 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
             with Stage(f"data {name}", deadline):
                 pack(sources.open_source(dataset, root), folder)
         packed[name] = Packed(folder)
-        episodes.check_all(experiment, name, packed[name].manifest)
+        episodes.check_tasks(experiment, name, packed[name].manifest)
     devices = hardware.devices(experiment.device, experiment.gpus)
     for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
-        name, data = f"{dataset}/{method}/{seed}", results.manifest(dataset).parent
+        name, data = f"{dataset}/{method}/{seed}", packed[dataset]
         model, evaluation = results.model(name), results.evaluation(name)
         features, copies = results.features(name, spec.split), results.features(name, "copies")
         known = results.records(name) / "run.json"
         if model.exists():
-            record.check(encoders.load_made_by(model), experiment.recipes[method], model, packed[dataset])
+            record.check(encoders.load_made_by(model), experiment.recipes[method], model, data)
         elif known.exists() and evaluation.exists():  # as git brings them; another model would have other numbers
-            record.check(record.read(known)["made_by"], experiment.recipes[method], known, packed[dataset])
+            record.check(record.read(known)["made_by"], experiment.recipes[method], known, data)
             print(f"{name}: is evaluated, which is kept", file=sys.stderr, flush=True)
             continue
         else:
@@ -58,23 +58,23 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                 records, scratch = results.records(name), results.scratch(name)
                 taught_by = experiment.teacher(name)
                 train(
-                    data, experiment.recipes[method], seed, devices, model.parent, records, scratch, minutes,
+                    data.folder, experiment.recipes[method], seed, devices, model.parent, records, scratch, minutes,
                     results.model(taught_by) if taught_by else None,
                 )  # fmt: skip
         if not features.exists():
             with Stage(f"features {name}", deadline):
-                extract(data, model, devices[0], features.parent)
+                extract(data.folder, model, devices[0], features.parent)
         if spec.support_copies and not evaluation.exists():  # those that are there may be of another evaluation's seed
             with Stage(f"copies {name}", deadline):
-                extract_copies(data, model, spec.split, spec.support_copies, spec.seed, devices[0], copies)
+                extract_copies(data.folder, model, spec.split, spec.support_copies, spec.seed, devices[0], copies)
         if not evaluation.exists():
             with Stage(f"evaluate {name}", deadline):
                 given = copies if spec.support_copies else None
                 run = (dataset, method, seed)
                 base, validation = results.features(name, "train"), results.features(name, "val")
                 evaluate(
-                    data, features, spec, run, devices[0], evaluation, given, base, validation, results.choices(name),
-                    os.cpu_count() or 1,
+                    data.folder, features, spec, run, devices[0], evaluation, given, base, validation,
+                    results.choices(name), os.cpu_count() or 1,
                 )  # fmt: skip
 
 

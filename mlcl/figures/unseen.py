@@ -31,12 +31,13 @@ def read(data: Path, features: Sequence[Path], titles: Mapping[str, str]) -> Uns
 
     `titles` are the methods' by name. Raises `UserError` where a file is none of these, unreadable, or of other data.
     """
-    name, packed, found = features[0].stem, Packed(data), {}
+    name = "val" if all(path.name == "val.npy" for path in features) else "test"
+    split, found = Packed(data).split(name), {}
     for path in features:
         method = path.parts[-3] if len(path.parts) >= 3 else ""
-        if method not in titles or path.stem != name or path.name not in ("test.npy", "val.npy"):
-            raise UserError(f"{path}: is not .../METHOD/SEED/test.npy with a method of the experiment's")
-        split, found[titles[method]] = packed.split(name), load(path)
+        if method not in titles or path.name != f"{name}.npy":
+            raise UserError(f"{path}: is not .../METHOD/SEED/{name}.npy with a method of the experiment's")
+        found[titles[method]] = load(path)
         if len(found[titles[method]].vectors) != len(split.labels):
             raise UserError(
                 f"{path}: has {len(found[titles[method]].vectors)} images, where the {name} split of {data} has "

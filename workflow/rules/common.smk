@@ -9,7 +9,7 @@ from snakemake.logging import logger
 from mlcl.config import Experiment
 from mlcl.data import definition
 from mlcl.data.sources import MODULES
-from mlcl.episodes import check_all as check_tasks
+from mlcl.episodes import check_tasks
 from mlcl.errors import UserError
 from mlcl.fingerprint import fingerprint
 from mlcl.hardware import has_gpu
