@@ -44,7 +44,7 @@ def write(experiment: Experiment, evaluations: Sequence[Path], data: Path, featu
 def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, float | str | bool]]:
     """Key by key, with dotted names; what is no number or word is JSON."""
     for key, value in values.items():
-        if isinstance(value, dict) and key != "levels":
+        if isinstance(value, dict) and key not in ("levels", "deep_supervision"):
             yield from _flat(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", value if isinstance(value, str | float | int) else json.dumps(value)

@@ -156,6 +156,9 @@ class Encoder(Part):
     as in [5, 5, 5, 1]."""
     pooling: Annotated[tuple[Literal["average", "max"], ...], ONE_OR_EACH] = ("average",)
     """What each cell keeps of its part of the map: one for every level, or one each, as in [max, max, max, average]."""
+    branches: bool = False
+    """Whether every level but the last goes on through strided convolutions of its own, one for each level after it,
+    and is represented as wide as the last (Zhang et al. 2019, Be Your Own Teacher)."""
     drop_block: Fraction = 0.0
     """resnet12 only: the share of the last two levels' maps that DropBlock drops while training."""
 
@@ -199,10 +202,13 @@ class Distillation(Part):
 
 
 class Objective(Part):
-    """loss = cross_entropy * CE + sum over levels l of levels[l] * contrast(z_l); `Distillation` adds to it."""
+    """loss = cross_entropy * CE + sum over levels l of levels[l] * contrast(z_l); `deep_supervision` and `Distillation`
+    add to it."""
 
     cross_entropy: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the cross-entropy on the last level's representation."""
+    deep_supervision: dict[Positive, Annotated[float, Field(gt=0)]] = {}
+    """The earlier levels that get a cross-entropy too, each with its weight (Lee et al. 2015)."""
     contrast: Literal["simclr", "supcon"] | None = None
     """`simclr`: NT-Xent, the other view alone is positive; `supcon`: every view of the same class is."""
     levels: dict[Positive, Annotated[float, Field(gt=0)]] = {}
@@ -219,6 +225,8 @@ class Objective(Part):
             raise ValueError("contrast and levels go together: give both, or neither")
         if not self.cross_entropy and not self.levels:
             raise ValueError("nothing to learn: give cross_entropy a weight, or set contrast and levels")
+        if self.deep_supervision and not self.cross_entropy:
+            raise ValueError("deep_supervision adds to the last level's cross-entropy: give cross_entropy a weight")
         if self.distillation and not self.cross_entropy:
             raise ValueError("distillation is between classifiers of the base classes: give cross_entropy a weight")
         return self
@@ -292,12 +300,13 @@ class Method(Part):
 
     @model_validator(mode="after")
     def _levels_exist(self):
-        missing = sorted(set(self.objective.levels) - set(self.encoder.levels))
-        if missing:
-            raise ValueError(
-                f"objective.levels: {self.encoder.name} has no level {missing[0]}; "
-                f"it has levels {self.encoder.levels[0]} to {self.encoder.levels[-1]}"
-            )
+        existing = self.encoder.levels
+        for key, levels in {"levels": existing, "deep_supervision": existing[:-1]}.items():
+            missing = sorted(set(getattr(self.objective, key)) - set(levels))
+            if missing:
+                raise ValueError(
+                    f"objective.{key}: takes {self.encoder.name}'s levels {levels[0]} to {levels[-1]}, not {missing[0]}"
+                )
         return self
 
 

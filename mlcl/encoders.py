@@ -10,6 +10,7 @@ A checkpoint of a training with cross-entropy holds its classifier of the base c
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -129,11 +130,11 @@ def _read(path: Path, weights: bool) -> tuple[dict[str, Any], dict[str, Tensor]]
         ) from error
 
 
-def build(spec: config.Encoder, channels: int) -> Conv4 | ResNet12:
+def build(spec: config.Encoder, channels: int) -> Conv4 | ResNet12 | Branched:
     """The network with random weights, for images of so many channels; it returns every level's map."""
-    if spec.name == "conv4":
-        return Conv4(channels, spec.width)
-    return ResNet12(channels, spec.width, spec.drop_block)
+    conv4 = spec.name == "conv4"
+    trunk = Conv4(channels, spec.width) if conv4 else ResNet12(channels, spec.width, spec.drop_block)
+    return Branched(trunk) if spec.branches else trunk
 
 
 class Conv4(nn.Module):
@@ -198,6 +199,29 @@ class Residual(nn.Module):
         return self.drop(F.leaky_relu(F.max_pool2d(y + self.shortcut(x), 2), 0.1))
 
 
+class Branched(nn.Module):
+    """A network whose levels each go on to the width of the last, by a strided 3x3 convolution, batch norm and
+    LeakyReLU 0.1 for each level after them: as Zhang et al. 2019 (Be Your Own Teacher), there with bottlenecks."""
+
+    def __init__(self, trunk: Conv4 | ResNet12):
+        super().__init__()
+        self.trunk, widths = trunk, trunk.channels
+        self.channels = widths[-1:] * len(widths)
+        self.branches = nn.ModuleList(
+            nn.Sequential(*(_halving(*pair) for pair in pairwise(widths[level:]))) for level in range(len(widths))
+        )
+        _initialise(self.branches)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [branch(x) for branch, x in zip(self.branches, self.trunk(images), strict=True)]
+
+
+def _halving(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.LeakyReLU(0.1)
+    )
+
+
 class DropBlock(nn.Module):
     """Drops squares of 5 x 5 from maps while training (Ghiasi et al. 2018); of an odd size that fits from smaller maps.
 
@@ -215,7 +239,7 @@ class DropBlock(nn.Module):
         return self.drop(x, self.share, size - 1 + size % 2, training=self.training)
 
 
-def _initialise(encoder: nn.Module) -> None:
-    for module in encoder.modules():
+def _initialise(network: nn.Module) -> None:
+    for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="leaky_relu")

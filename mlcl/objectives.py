@@ -1,6 +1,7 @@
 """The loss: cross-entropy at the last level and contrastive losses at several, each on its projection head.
 
 loss = cross_entropy * CE + sum over levels l of w_l * contrast(z_l),   z_l = g_l(r_l) / |g_l(r_l)|
+loss = loss + sum over earlier levels l of v_l * CE_l                   where there is deep supervision
 loss = (1 - w) * loss + w * T^2 * KL(p_teacher, p)                      where there is a teacher
 
 with r_l the level's representation and g_l its head (Multi-Level Contrastive Learning, arXiv 2107.07608; the
@@ -74,7 +75,7 @@ class ProjectionHead(nn.Sequential):
 
 
 class Objective(nn.Module):
-    """The weighted sum of losses over representations; holds the projection heads and the linear classifier.
+    """The weighted sum of losses over representations; holds the projection heads and the linear classifiers.
 
     `dims[l - 1]` is the dimension of level l's representation, `classes` the number of base classes.
     """
@@ -84,6 +85,7 @@ class Objective(nn.Module):
         self.spec = spec
         self.heads = nn.ModuleDict({str(k): ProjectionHead(dims[k - 1], spec.projection) for k in spec.levels})
         self.classifier = nn.Linear(dims[-1], classes) if spec.cross_entropy else None
+        self.early = nn.ModuleDict({str(k): nn.Linear(dims[k - 1], classes) for k in spec.deep_supervision})
 
     def forward(self, representations: list[Tensor], labels: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """The parts of the loss and their weighted sum `loss`, all scalars, and the training `accuracy`.
@@ -104,6 +106,10 @@ class Objective(nn.Module):
             parts["cross_entropy"] = F.cross_entropy(logits, both)  # in float32 under autocast
             parts["accuracy"] = (logits.argmax(1) == both).float().mean()
             loss = loss + self.spec.cross_entropy * parts["cross_entropy"]
+        for level, weight in self.spec.deep_supervision.items():
+            early = distributed.gather(self.early[str(level)](representations[level - 1]), len(labels))
+            parts[f"cross_entropy_level{level}"] = F.cross_entropy(early, both)
+            loss = loss + weight * parts[f"cross_entropy_level{level}"]
         image = torch.arange(len(labels), device=labels.device)
         same = both if self.spec.contrast == "supcon" else torch.cat([image, image])
         for level, weight in self.spec.levels.items():

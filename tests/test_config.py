@@ -41,7 +41,15 @@ def test_methods_inherit_key_by_key(write_config):
         ({"training.learning_rate": -1}, "training.learning_rate: Input should be greater than 0"),
         (
             {"methods.multi_level.objective.levels": {5: 1}},
-            "methods.multi_level: objective.levels: conv4 has no level 5",
+            "methods.multi_level: objective.levels: takes conv4's levels 1 to 4, not 5",
+        ),
+        (
+            {"methods.cross_entropy.objective.deep_supervision": {1: 1, 4: 1}},
+            "methods.cross_entropy: objective.deep_supervision: takes conv4's levels 1 to 3, not 4",
+        ),
+        (
+            {"methods.multi_level.objective.deep_supervision": {1: 1}},
+            "methods.multi_level.objective: deep_supervision adds to the last level's cross-entropy: give",
         ),
         ({"methods.multi_level.objective.levels": {}}, "contrast and levels go together"),
         ({"methods.cross_entropy.objective.cross_entropy": 0}, "nothing to learn"),

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn import functional as F
 
 from mlcl import config, encoders
 from mlcl.errors import UserError
@@ -119,3 +120,22 @@ def test_a_checkpoint_of_another_version_is_named(tmp_path):
 def test_the_config_knows_how_many_levels_there_are(name):
     spec = config.Encoder(name=name, width=2)
     assert len(encoders.build(spec, 3).channels) == len(spec.levels)
+
+
+@pytest.mark.parametrize("name", sorted(config.LEVELS))
+def test_branches_bring_every_level_to_the_width_of_the_last(name):
+    plain, spec = config.Encoder(name=name, width=2), config.Encoder(name=name, width=2, branches=True)
+    images = torch.rand(3, 1, 44, 44)
+    torch.manual_seed(0)
+    trunk = encoders.Encoder(plain, *GREY).eval()
+    torch.manual_seed(0)
+    encoder = encoders.Encoder(spec, *GREY).eval()
+    assert encoder.dims == trunk.dims[-1:] * 4
+    assert [v.shape for v in encoder(images)] == [(3, trunk.dims[-1])] * 4
+    # 44 -> 22, 11, 5, 2 by the trunk, which rounds down; a branch rounds up.
+    assert [m.shape[-1] for m in encoder.maps(images)] == [3, 3, 3, 2]
+    assert torch.equal(encoder(images)[-1], trunk(images)[-1])
+    level3 = trunk.maps(images)[2]
+    convolution, norm, _ = encoder.network.branches[2][0]
+    halved = F.leaky_relu(norm(F.conv2d(level3, convolution.weight, stride=2, padding=1)), 0.1)
+    assert torch.allclose(encoder.maps(images)[2], halved, atol=1e-6)

@@ -90,6 +90,18 @@ def test_objective_is_the_weighted_sum_over_levels():
     assert set(parts) == {"loss", "cross_entropy", "accuracy", "level1", "level2"}
 
 
+def test_deep_supervision_adds_the_cross_entropy_of_earlier_levels():
+    loss = objective(cross_entropy=0.5, deep_supervision={1: 2.0}, contrast="supcon", levels={2: 1.0})
+    plain = objective(cross_entropy=0.5, contrast="supcon", levels={2: 1.0})
+    plain.load_state_dict(loss.state_dict(), strict=False)
+    levels, labels = [torch.randn(8, 3).double(), torch.randn(8, 4).double()], torch.tensor([0, 1, 0, 2])
+    parts = loss(levels, labels)
+    logits = loss.early["1"](levels[0]).numpy()
+    early = -sum(scipy.special.log_softmax(logits, 1)[i, y] for i, y in enumerate([0, 1, 0, 2] * 2)) / 8
+    assert float(parts["cross_entropy_level1"]) == pytest.approx(early, rel=1e-9)
+    assert float(parts["loss"]) == pytest.approx(float(plain(levels, labels)["loss"]) + 2 * early, rel=1e-9)
+
+
 def test_distillation_is_the_divergence_from_the_teacher():
     spec = {"teacher": "other", "weight": 0.25, "temperature": 3.0}
     loss = objective(cross_entropy=0.5, contrast="supcon", levels={1: 2.0}, distillation=spec)

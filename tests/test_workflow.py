@@ -213,7 +213,7 @@ def test_partial_targets(checkout):
     ("path", "value", "message"),
     [
         (("episodes",), 5, "config: episodes: is no key of the config; check its spelling"),
-        (("methods", "multi_level", "objective", "levels"), {9: 1}, "conv4 has no level 9"),
+        (("methods", "multi_level", "objective", "levels"), {9: 1}, "takes conv4's levels 1 to 4, not 9"),
         (("evaluation", "shots"), ["one"], "evaluation.shots.0: Input should be a valid integer"),
         (("datasets", "plain", "size"), 20, "give the data set another name in the config"),
     ],

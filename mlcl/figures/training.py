@@ -19,6 +19,7 @@ VALIDATION = {"val_last_level": "-", "val_ensemble": "--"}
 # The later a level, the fuller its line.
 DASHES = ((0, (1, 1.5)), (0, (3, 1, 1, 1)), (0, (5, 2)), "-")
 OTHERS = {"cross_entropy": (0, (8, 1.5, 1, 1.5, 1, 1.5)), "distillation": (0, (8, 1.5, 2.5, 1.5))}
+EARLY = ((0, (8, 1.5, *5 * (1, 1.5))), (0, (8, 1.5, *4 * (1, 1.5))), (0, (8, 1.5, *3 * (1, 1.5))))  # deep supervision
 
 
 def draw(metrics: Sequence[Path], titles: Mapping[str, str], out: Path) -> None:
@@ -60,7 +61,8 @@ def curves(means: pd.DataFrame) -> dict[str, bytes]:
     """
     datasets, titles = (list(means[key].unique()) for key in ("dataset", "title"))
     levels = sorted(name for name in means if name.startswith("level"))
-    lines = dict(zip(levels[::-1], DASHES[::-1], strict=False)) | OTHERS
+    early = {f"cross_entropy_level{level}": dash for level, dash in enumerate(EARLY, start=1)}
+    lines = dict(zip(levels[::-1], DASHES[::-1], strict=False)) | early | OTHERS
     with styled():
         width = 0.8 + 3.2 * len(datasets) + 1.4  # the last is the keys'
         fitting, above = legend_shape(titles, width)
@@ -106,4 +108,4 @@ def _key(axes: Axes, dashes: Mapping[str, object]) -> None:
 def _words(name: str) -> str:
     """level 4 for level4."""
     words = name.removeprefix("val_").replace("level", "level ").replace("_", " ").strip()
-    return {"cross entropy": "cross-entropy"}.get(words, words)
+    return words.replace("cross entropy", "cross-entropy")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,11 +125,17 @@ def _loss(spec: config.Objective) -> str:
     parts = []
     if spec.cross_entropy:
         parts.append("cross-entropy" + _weight(spec.cross_entropy))
+    if spec.deep_supervision:
+        parts.append("cross-entropy" + _at(spec.deep_supervision))
     if spec.levels:
-        levels = [f"{level}{_weight(weight)}" for level, weight in sorted(spec.levels.items())]
-        parts.append(f"{spec.contrast} at level{'s' if levels[1:] else ''} {', '.join(levels)}")
+        parts.append(spec.contrast + _at(spec.levels))
     learnt = spec.distillation and f", {spec.distillation.weight:g} of it distillation from {spec.distillation.teacher}"
     return " + ".join(parts) + (learnt or "")
+
+
+def _at(levels: Mapping[int, float]) -> str:
+    each = [f"{level}{_weight(weight)}" for level, weight in sorted(levels.items())]
+    return f" at level{'s' if each[1:] else ''} {', '.join(each)}"
 
 
 def _weight(weight: float) -> str:

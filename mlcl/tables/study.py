@@ -106,7 +106,8 @@ def titles(experiment: Experiment) -> dict[str, str]:
 
 
 def encoder(method: Method) -> str:
-    return f"{method.encoder.name}, width {method.encoder.width}"
+    spec = method.encoder
+    return f"{spec.name}, width {spec.width}{', branches' if spec.branches else ''}"
 
 
 def roles(experiment: Experiment, recipe: str) -> dict[str, str]:
