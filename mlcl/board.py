@@ -14,21 +14,25 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from mlcl.config import Experiment
+from mlcl.errors import UserError
 from mlcl.figures.unseen import Unseen, read, rng, unit
 from mlcl.results import Cell, Results
 from mlcl.results import read as read_results
 from mlcl.tables.study import roles, titles
 
 IMAGES = 500  # of the projector
+PROJECTOR = ("metadata.tsv", "projector_config.pbtxt", "sprite.png", "tensors.tsv")  # its files
 
 
 def write(experiment: Experiment, evaluations: Sequence[Path], data: Path, features: Path, out: Path) -> None:
     """Write `out`, a folder of TensorBoard events, anew: hyperparameters of every run of the experiment with its
     accuracies in percent, and the last level of `features`, those of one method on `data`, in its projector.
 
-    Raises `UserError` as `results.read` and `figures.unseen.read` do.
+    Raises `UserError` as `results.read` and `figures.unseen.read` do, and where `out` holds what it did not write.
     """
     results, unseen = read_results(experiment, evaluations), read(data, [features], titles(experiment))
+    if strange := [path for path in out.rglob("*") if path.is_file() and not _own(path)]:
+        raise UserError(f"{out}: is to be written anew, but holds {strange[0].name}; name a folder of its own")
     shutil.rmtree(out, ignore_errors=True)  # TensorBoard would add what it finds there
     with SummaryWriter(out) as writer:
         for dataset, method, (place, seed) in product(
@@ -39,6 +43,11 @@ def write(experiment: Experiment, evaluations: Sequence[Path], data: Path, featu
             found = _accuracies(experiment, results, dataset, method, place)
             writer.add_hparams(names | recipe, found, run_name=f"{dataset}/{method}/{seed}")
         _project(writer, unseen, f"{data.name}-{features.parts[-3]}")
+
+
+def _own(path: Path) -> bool:
+    """Whether a file is one of those that TensorBoard's writer makes."""
+    return path.name.startswith("events.out.tfevents.") or path.name in PROJECTOR
 
 
 def _flat(values: dict[str, Any], path: str = "") -> Iterator[tuple[str, float | str | bool]]:

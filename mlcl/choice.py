@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import pandas as pd
 
-from mlcl import statistics
+from mlcl import config, statistics
 from mlcl.evaluations import KEYS, Key
 from mlcl.representations import CHOSEN, ensembles, level
+
+
+def evaluation(spec: config.Evaluation) -> config.Evaluation:
+    """The evaluation by which `spec` chooses: every ensemble of levels, on the validation classes."""
+    return spec.model_copy(update={"split": "val", "support_copies": 0, "subsets": True, "choose": False})
 
 
 def choose(rows: pd.DataFrame, levels: range) -> dict[Key, str]:

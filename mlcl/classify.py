@@ -41,9 +41,12 @@ def classify(
     they are left out, the mean over the classes, to choose levels by: of every level, of `levels`, and of all levels.
     Where a class has one support, which cannot be left out, that is empty, and the probabilities stay unscaled.
 
-    Raises `UserError` where a folder holds no images or fewer than two classes, for an image that cannot be read, and
-    for a level that the encoder does not have.
+    Raises `UserError` where a folder holds no images or fewer than two classes, for an image that cannot be read, for
+    a level that the encoder does not have, and where its representations are not finite.
     """
+    if out.is_dir():  # not after all images are seen
+        raise UserError(f"{out}: is a folder; name a CSV file to write")
+    out.parent.mkdir(parents=True, exist_ok=True)
     encoder, made_by = encoders.load(model)
     for level in levels:
         if level not in encoder.spec.levels:
@@ -70,6 +73,8 @@ def classify(
             for start in range(0, len(paths), features.BATCH):
                 pixels = np.stack(list(pool.map(decode, paths[start : start + features.BATCH])))
                 for found in features.embed(encoder, features.batches(pixels, device), device, precision):
+                    if not all(level.isfinite().all() for level in found):
+                        raise UserError(f"{model}: gives features that are not finite; train it again")
                     progress.advance(len(pixels))
                     yield [F.normalize(level) for level in found]
 
@@ -80,9 +85,10 @@ def classify(
             sure, best = scaled(ensemble(probabilities(solver, found), chosen), scale).max(1)
             rows += zip([classes[i] for i in best], sure.tolist(), strict=True)
     table = pd.DataFrame(rows, columns=["class", "probability"])
-    table.insert(0, "file", [str(path) for path in asked])
+    # A file's name may be no UTF-8, which pandas' own texts must be.
+    table.insert(0, "file", pd.Series([str(path) for path in asked], dtype=object))
     with replacing(out) as (temporary,):
-        table.to_csv(temporary, index=False, float_format="%.4f")
+        table.to_csv(temporary, index=False, float_format="%.4f", errors="surrogateescape")
     if unseen is None:
         return {}
     each = encoder.spec.levels

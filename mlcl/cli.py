@@ -27,6 +27,10 @@ def main(arguments: list[str] | None = None) -> None:
         given.run(given)
     except UserError as error:
         sys.exit(f"mlcl {given.stage}: {error}")
+    except OSError as error:
+        if not error.filename:
+            raise
+        sys.exit(f"mlcl {given.stage}: {error.filename}: {error.strerror}")
 
 
 def data(given: argparse.Namespace) -> None:
@@ -361,7 +365,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--features", type=Path, required=True, metavar="FILE", help=".../METHOD/SEED/test.npy, of the data set"
     )
-    command.add_argument("--out", type=Path, required=True, metavar="DIR")
+    command.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="a folder of its own, which is written anew"
+    )
 
     command = stage(compare, "Compare two runs on the same episodes: paired differences, intervals, p-values.")
     for name in ("first", "second"):

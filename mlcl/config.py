@@ -167,12 +167,6 @@ class Encoder(Part):
         """The levels' numbers, first to last, counted from 1."""
         return tuple(range(1, LEVELS[self.name] + 1))
 
-    @property
-    def cells(self) -> list[tuple[int, str]]:
-        """`pool` and `pooling` of every level."""
-        each = (given * len(self.levels) if len(given) == 1 else given for given in (self.pool, self.pooling))
-        return list(zip(*each, strict=True))
-
     @model_validator(mode="after")
     def _one_for_every_level_or_each(self):
         for key, given in {"pool": self.pool, "pooling": self.pooling}.items():
@@ -300,13 +294,19 @@ class Method(Part):
 
     @model_validator(mode="after")
     def _levels_exist(self):
-        existing = self.encoder.levels
+        objective, existing = self.objective, self.encoder.levels
         for key, levels in {"levels": existing, "deep_supervision": existing[:-1]}.items():
-            missing = sorted(set(getattr(self.objective, key)) - set(levels))
+            missing = sorted(set(getattr(objective, key)) - set(levels))
             if missing:
                 raise ValueError(
                     f"objective.{key}: takes {self.encoder.name}'s levels {levels[0]} to {levels[-1]}, not {missing[0]}"
                 )
+        untrained = sorted(set(existing[:-1]) - set(objective.levels) - set(objective.deep_supervision))
+        if self.encoder.branches and untrained:
+            raise ValueError(
+                f"encoder.branches: that of level {untrained[0]} would learn nothing; name the level in "
+                "objective.levels or objective.deep_supervision too"
+            )
         return self
 
 
@@ -354,11 +354,6 @@ class Evaluation(Part):
         if self.choose and self.split == "val":
             raise ValueError("choose is for split: test, since it chooses on the validation classes")
         return self
-
-    @property
-    def choice(self) -> Evaluation:
-        """The evaluation by which `choose` chooses: every ensemble of levels, on the validation classes."""
-        return self.model_copy(update={"split": "val", "support_copies": 0, "subsets": True, "choose": False})
 
     @property
     def centred(self) -> bool:
@@ -490,16 +485,20 @@ class Experiment(Part):
     @classmethod
     def load(cls, path: str | Path) -> Experiment:
         """The experiment in a YAML file. Raises `UserError` where it is missing or wrong."""
-        try:
-            values = _parsed(Path(path).read_text())
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a config file") from error
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
-        return cls.parse(values, str(path))
+        return cls.parse(read(path), str(path))
 
 
 T = TypeVar("T")
+
+
+def read(path: str | Path) -> Any:
+    """What a YAML file holds. Raises `UserError` where it cannot be read or has a key twice."""
+    try:
+        return _parsed(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a config file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
 
 
 def part(kind: type[T], text: str) -> T:
@@ -535,7 +534,20 @@ def _parsed(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return yaml.safe_load(text)
+        return yaml.load(text, EachKeyOnce)
+
+
+class EachKeyOnce(yaml.SafeLoader):
+    """YAML asks for it, PyYAML does not: of a method copied and not renamed it would keep the copy alone."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [key for key, _ in node.value]
+        for place, key in enumerate(keys):
+            if key.value in [other.value for other in keys[:place]]:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"{key.value} is there twice", problem_mark=key.start_mark
+                )
+        return super().construct_mapping(node, deep)
 
 
 def _merged(shared: Any, own: Any) -> Any:

@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         """float [N, C, H, W] in [0, 1] -> one representation [N, D_l] a level."""
         return [
             POOLING[pooling](m, pool).permute(0, 2, 3, 1).flatten(1)
-            for m, (pool, pooling) in zip(self.maps(images), self.spec.cells, strict=True)
+            for m, (pool, pooling) in zip(self.maps(images), cells(self.spec), strict=True)
         ]
 
     def compile_network(self) -> None:
@@ -64,7 +64,13 @@ class Encoder(nn.Module):
     @property
     def dims(self) -> list[int]:
         """D_l of every level."""
-        return [channels * pool**2 for channels, (pool, _) in zip(self.network.channels, self.spec.cells, strict=True)]
+        return [channels * pool**2 for channels, (pool, _) in zip(self.network.channels, cells(self.spec), strict=True)]
+
+
+def cells(spec: config.Encoder) -> list[tuple[int, str]]:
+    """`pool` and `pooling` of every level."""
+    each = (given * len(spec.levels) if len(given) == 1 else given for given in (spec.pool, spec.pooling))
+    return list(zip(*each, strict=True))
 
 
 def save(encoder: Encoder, path: Path, made_by: dict[str, Any], classifier: nn.Linear | None = None) -> None:
@@ -123,8 +129,9 @@ def _read(path: Path, weights: bool) -> tuple[dict[str, Any], dict[str, Tensor]]
     try:
         with safetensors.safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["mlcl"])
+            _ = about["encoder"], about["made_by"]
             return about, {name: file.get_tensor(name) for name in file.keys()} if weights else {}  # noqa: SIM118
-    except (OSError, KeyError, safetensors.SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(
             f"{path}: is no readable checkpoint ({error}); name a model.safetensors, or train it again"
         ) from error

@@ -44,8 +44,15 @@ Counter = tuple[Callable[[], float | None], float]
 
 
 def _processors(sockets: Path) -> list[Counter]:
-    found = [_file(path) for path in sorted(sockets.glob("intel-rapl:?"))]
+    # Laptops have another domain beside the packages, psys, which counts them again.
+    found = [_file(path) for path in sorted(sockets.glob("intel-rapl:?")) if _name(path).startswith("package")]
     return found or [(lambda: None, float("inf"))]
+
+
+def _name(folder: Path) -> str:
+    with suppress(OSError, UnicodeDecodeError):
+        return (folder / "name").read_text()
+    return ""
 
 
 def _file(folder: Path) -> Counter:

@@ -43,8 +43,10 @@ def evaluate(
             raise UserError(
                 "choose: true needs the validation classes' features; add --validation FILE and --choices FILE"
             )
-        rows, levels = _solve(packed, validation_file, spec.choice, run, device, None, base_file, threads)
-        evaluations.write(choices_out, run, rows, spec.choice, sha256)
+        _check_encoder(validation_file, features.load(validation_file), features.load(features_file), features_file)
+        choosing = choice.evaluation(spec)
+        rows, levels = _solve(packed, validation_file, choosing, run, device, None, base_file, threads)
+        evaluations.write(choices_out, run, rows, choosing, sha256)
         chosen = choice.choose(rows, levels)
     rows, levels = _solve(packed, features_file, spec, run, device, copies_file, base_file, threads)
     if chosen:
@@ -73,12 +75,14 @@ def _solve(
             raise UserError(f"support_copies: {spec.support_copies} needs the copies' features; add --copies FILE")
         number = spec.support_copies * len(split.labels)
         supports = _load(copies_file, number, f"{spec.support_copies} copies of the {spec.split} split of {data}")
+        _check_encoder(copies_file, supports, queries, features_file)
     if spec.centred:
         if base_file is None:
             raise UserError(
                 f"processing: {', '.join(spec.processing)} needs the base classes' features; add --base FILE"
             )
         base = _load(base_file, len(packed.split("train").labels), f"the train split of {data}")
+        _check_encoder(base_file, base, queries, features_file)
     tasks = {
         shot: sample(
             split.labels, split=spec.split, episodes=spec.episodes, way=spec.way, shot=shot, queries=spec.queries,
@@ -107,3 +111,8 @@ def _load(path: Path, images: int, what: str) -> features.Features:
             f"{path}: has {len(stored.vectors)} images, and {what} has {images}; give the features of those"
         )
     return stored
+
+
+def _check_encoder(path: Path, found: features.Features, others: features.Features, of: Path) -> None:
+    if found.dims != others.dims:
+        raise UserError(f"{path}: is of another encoder than {of}; give the features of one model")

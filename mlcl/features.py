@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -140,5 +141,5 @@ def load(path: Path) -> Features:
         records = np.load(path, mmap_mode="c")  # as writable as torch asks for; the file is never written
         dims = [records.dtype[level].shape[0] for level in records.dtype.names]
         return Features(records.view(np.float16).reshape(len(records), sum(dims)), dims)
-    except (OSError, ValueError, TypeError, IndexError) as error:
+    except (OSError, EOFError, ValueError, TypeError, IndexError, AttributeError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: holds no readable features ({error}); make them with 'mlcl features'") from error

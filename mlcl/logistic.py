@@ -14,9 +14,9 @@ def fit(gram: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
         1/2 |W|^2 + sum over supports i of w_i CE(W x_i + b, y_i),   W_k = sum over i of A_ki x_i,
 
-    scikit-learn's LogisticRegression(C=1). `gram` [B, n, n] holds the inner products of the supports, `targets`
-    [way, n] the weight w_i of a support at its class y_i, else zeros. Raises RuntimeError where 500 steps do not
-    suffice.
+    scikit-learn's LogisticRegression(C=1), or for two classes, to which it gives one weight vector between them, C=2.
+    `gram` [B, n, n] holds the inner products of the supports, `targets` [way, n] the weight w_i of a support at its
+    class y_i, else zeros. Raises RuntimeError where 500 steps do not suffice.
 
     Polak-Ribiere conjugate gradients on W and b with a Newton step along each direction. The gradient of W is
     sum (A - w (Y - P))_ki x_i: as long as its coefficients are kept and not itself, a step costs one product with the

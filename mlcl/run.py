@@ -39,7 +39,9 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                 pack(sources.open_source(dataset, root), folder)
         packed[name] = Packed(folder)
         episodes.check_tasks(experiment, name, packed[name].manifest)
-    devices = hardware.devices(experiment.device, experiment.gpus)
+    # As in the workflow: where `auto` finds no GPU, one process.
+    shared = experiment.device != "auto" or hardware.has_gpu()
+    devices = hardware.devices(experiment.device, experiment.gpus if shared else 1)
     for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
         name, data = f"{dataset}/{method}/{seed}", packed[dataset]
         model, evaluation = results.model(name), results.evaluation(name)

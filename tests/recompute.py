@@ -228,7 +228,7 @@ def check_comparison(tables: Tables, frame: pd.DataFrame, first: tuple[str, str]
             of = over_runs(tables.episodes(row["source"], row["dataset"], None, *key))
             mean, half_width = of["mean"], of["ci95"]
             metrics[run].setdefault(row["representation"], {})[f"{row['shot']}-shot"] = round(mean, 4)
-        elif row["kind"] == "added":
+        elif row["source"] not in set(published["source"]):
             mean, half_width = row["accuracy"], row["ci95"]  # a user's own
         else:
             same = published[
@@ -253,8 +253,8 @@ def check_comparison(tables: Tables, frame: pd.DataFrame, first: tuple[str, str]
     blocks = ["regular", "ensemble", "single-level contrastive", "this paper", "added", "ours", "late", "transductive",
               "semi-supervised"]  # fmt: skip
     expected = []
+    shots = frame.loc[frame["kind"] == "ours", "shot"].unique()
     for dataset in frame["dataset"].unique():
-        shots = sorted({cell[3] for cell in cells if cell[0] == dataset}, key=list(frame["shot"].unique()).index)
         for block in blocks:
             lines = defaultdict(dict)
             for of, kind, place, shot, mean, half_width in cells:

@@ -1,5 +1,7 @@
 """One's own images, named by an encoder and a few labelled ones, against scikit-learn on the same images."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -159,3 +161,24 @@ def test_bad_input_is_named_and_leaves_what_was_there(tmp_path, model, levels, c
     with pytest.raises(SystemExit, match=message):
         classify(tmp_path, model, *more)
     assert (tmp_path / "named.csv").read_text() == "file,class,probability\n"
+
+
+def test_an_encoder_of_no_numbers_is_named(tmp_path, model, levels):
+    encoder, made_by = encoders.load(model)
+    torch.nn.init.constant_(next(encoder.parameters()), torch.nan)
+    encoders.save(encoder, model, made_by)
+    with pytest.raises(SystemExit, match="gives features that are not finite; train it again"):
+        classify(tmp_path, model)
+
+
+def test_a_folder_to_write_to_is_named_before_any_work(tmp_path, model, levels):
+    (tmp_path / "named.csv").mkdir()
+    with pytest.raises(SystemExit, match=r"named\.csv: is a folder; name a CSV file to write"):
+        classify(tmp_path, model)
+
+
+def test_a_name_that_is_no_utf_8_is_kept(tmp_path, model, levels):
+    image = next((tmp_path / "new").iterdir())
+    image.rename(os.fsdecode(os.fsencode(image.parent) + b"/caf\xe9.png"))
+    whole(model, tmp_path / "labelled", tmp_path / "new", [], torch.device("cpu"), tmp_path / "named.csv")
+    assert b"/caf\xe9.png," in (tmp_path / "named.csv").read_bytes()

@@ -87,3 +87,9 @@ def test_bad_input_is_one_line_and_a_status(tmp_path, monkeypatch, capfd, argume
     assert len(ended.value.code.splitlines()) == 1
     assert capfd.readouterr() == ("", "")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_error_of_the_system_is_one_line_too(tmp_path, tiny_data):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit, match=r"^mlcl show: .*file.*: (File exists|Not a directory)$"):
+        cli.main(["data", "show", str(tiny_data), "--out", str(tmp_path / "file" / "below")])

@@ -178,6 +178,7 @@ Mine,mini,5,99.1,,ResNet-12,,,"my run, May"
 Mine,random,1,20.5,,,,,
 Another,mini-ImageNet,1,99.9,,,regular,2023-05,
 Another,tiered-ImageNet,1,99.9,,,regular,2023-05,
+Another,tiered-ImageNet,10,99.9,,,regular,2023-05,
 """
 
 
@@ -217,6 +218,7 @@ def test_numbers_of_ones_own_by_a_csv(tmp_path, monkeypatch):
         (["method,dataset,shot,accuracy,appeared", "A,mini,1,50,May"], "line 2: appeared: String should match pattern"),
         (["method,dataset,shot,accuracy", "A,mini,1,50", "A,mini,1,51"], "line 3: A, mini, 1-shot is in "),
         (["method,dataset,shot,accuracy", "A, B,mini,1,50"], "line 2: has more cells than columns; put texts"),
+        (["method,dataset,shot,accuracy,accuracy", "A,mini,1,50,60"], "line 1: has a column twice; remove one"),
         (["method,dataset,shot,accuracy", "\xe9,mini,1,50"], "cannot be read ("),
         (None, "cannot be read ("),
     ],
@@ -230,6 +232,14 @@ def test_a_wrong_csv_is_named_with_its_line(tmp_path, lines, message):
     assert str(caught.value).startswith(str(tmp_path / "own.csv"))
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_novel_classes_do_not_stand_beside_validation_classes(tmp_path):
+    (tmp_path / "own.csv").write_text("method,dataset,shot,accuracy\nA,mini,1,50\n")
+    evaluation = CONFIG["evaluation"] | {"split": "val"}
+    experiment = Experiment.parse(MINI | {"published": ["own.csv"], "evaluation": evaluation}, "test")
+    with pytest.raises(UserError, match=r"line 2: is of novel classes, and the experiment evaluates the split val"):
+        published.read(experiment, tmp_path)
 
 
 def test_latex_compiles_and_prints_the_numbers_of_the_markdown(both, tmp_path):

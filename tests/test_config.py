@@ -48,6 +48,10 @@ def test_methods_inherit_key_by_key(write_config):
             "methods.cross_entropy: objective.deep_supervision: takes conv4's levels 1 to 3, not 4",
         ),
         (
+            {"methods.multi_level.encoder": {"branches": True}},
+            "methods.multi_level: encoder.branches: that of level 2 would learn nothing; name the level in objective",
+        ),
+        (
             {"methods.multi_level.objective.deep_supervision": {1: 1}},
             "methods.multi_level.objective: deep_supervision adds to the last level's cross-entropy: give",
         ),
@@ -94,6 +98,22 @@ def test_a_file_that_holds_no_config(tmp_path, text):
         config.Experiment.load(path)
     with pytest.raises(UserError, match=r"missing\.yaml: cannot be read"):
         config.Experiment.load(tmp_path / "missing.yaml")
+
+
+def test_a_method_that_was_copied_and_not_renamed_is_named(write_config):
+    path = write_config()
+    text = path.read_text()
+    start, end = text.index("  cross_entropy:"), text.index("  multi_level:")
+    path.write_text(text[:end] + text[start:end] + text[end:])
+    with pytest.raises(UserError, match=r"config\.yaml: is not YAML: cross_entropy is there twice in .*, line \d+"):
+        config.Experiment.load(path)
+
+
+def test_a_config_in_another_encoding_is_named(write_config):
+    path = write_config()
+    path.write_bytes(path.read_bytes() + b"# \xe9\n")
+    with pytest.raises(UserError, match=r"config\.yaml: is not YAML: 'utf-8' codec can't decode"):
+        config.Experiment.load(path)
 
 
 def test_a_part_is_found_by_its_key_or_given_as_json(write_config):

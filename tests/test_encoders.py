@@ -1,4 +1,5 @@
 import pytest
+import safetensors.torch
 import torch
 from torch.nn import functional as F
 
@@ -105,6 +106,13 @@ def test_a_truncated_checkpoint_is_named(tmp_path):
         encoders.load(path)
     with pytest.raises(UserError, match="nowhere"):
         encoders.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("about", ["{}", "{", "3"])
+def test_a_checkpoint_that_says_nothing_of_itself_is_named(tmp_path, about):
+    safetensors.torch.save_file({"mean": torch.zeros(1)}, tmp_path / "model.safetensors", {"mlcl": about})
+    with pytest.raises(UserError, match=r"model\.safetensors: is no readable checkpoint"):
+        encoders.load(tmp_path / "model.safetensors")
 
 
 def test_a_checkpoint_of_another_version_is_named(tmp_path):

@@ -263,6 +263,35 @@ def test_features_of_another_split_are_refused(tiny_data, folder, tmp_path, spli
         evaluate.evaluate(tiny_data, folder / f"{split}.npy", SPEC, ("tiny", "mine", 0), CPU, tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("given", "spec"),
+    [("base", {"processing": ["centre"]}), ("copies", {"support_copies": 1}), ("validation", {"choose": True})],
+)
+def test_features_of_another_encoder_are_refused(tiny_data, folder, tmp_path, given, spec):
+    split = {"base": "train", "copies": "test", "validation": "val"}[given]
+    wide = np.load(folder / f"{split}.npy")
+    other = np.zeros(len(wide), [(level, np.float16, (7,)) for level in wide.dtype.names])
+    np.save(tmp_path / "other.npy", other)
+    more = {f"{given}_file": tmp_path / "other.npy", "choices_out": tmp_path / "choices"}
+    with pytest.raises(
+        UserError, match=r"other\.npy: is of another encoder than .*test\.npy; give the features of one"
+    ):
+        evaluate.evaluate(
+            tiny_data, folder / "test.npy", SPEC.model_copy(update=spec), ("tiny", "mine", 0), CPU, tmp_path / "out",
+            **more,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more"])
+def test_a_file_that_is_no_array_is_named(tmp_path, content):
+    (tmp_path / "test.npy").write_bytes(content)
+    with pytest.raises(UserError, match=r"test\.npy: holds no readable features"):
+        features.load(tmp_path / "test.npy")
+    np.savez(tmp_path / "several.npz", a=np.ones(2))
+    with pytest.raises(UserError, match=r"several\.npz: holds no readable features"):
+        features.load(tmp_path / "several.npz")
+
+
 def test_an_encoder_for_other_images_is_refused(tiny_data, tmp_path):
     path = tmp_path / "model.safetensors"
     method = config.Method(objective={"cross_entropy": 1}, encoder={}, training={})

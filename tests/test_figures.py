@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import re
 
@@ -18,7 +19,7 @@ from mlcl.config import Experiment
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 from mlcl.figures import embedding, features, neighbours, pairs, roles, training, unseen
-from mlcl.figures.style import _smaller, drawn
+from mlcl.figures.style import _smaller, drawn, short
 from mlcl.results import Cell
 from mlcl.tables import comparison, differences
 from mlcl.tables.study import read, titles
@@ -255,6 +256,20 @@ def test_the_embedding_is_of_unit_vectors_and_repeats(seen):
         assert (embedding.flat(np.ones((60, 4)), name) == 0).all()
 
 
+def test_long_names_of_classes_keep_their_ends():
+    assert short("a" * 20) == "a" * 20
+    assert short("Malayalam/character12", 16) == "Malayal…racter12"
+    assert len(short("Malayalam/character12")) == 20
+
+
+def test_the_embedding_names_every_class(seen, monkeypatch):
+    classes = ["_hidden", *seen.split.classes[1:]]
+    seen = seen._replace(split=dataclasses.replace(seen.split, classes=classes))
+    axes = panels(monkeypatch, embedding, embedding.draw, seen)
+    (legend,) = axes[0].figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == classes
+
+
 def test_the_command_draws_all_and_the_same_bytes_twice(tiny_data, files, tmp_path):
     methods = {name: {"title": title, "objective": {"cross_entropy": 1}} for name, title in TITLES.items()}
     experiment = Experiment.parse({"name": "t", "datasets": {"tiny": {"source": "glyphs"}}, "methods": methods}, "t")
@@ -326,3 +341,13 @@ def test_the_board_has_every_run_and_the_novel_images(tiny_data, files, tmp_path
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-4)
     assert len((folder / "metadata.tsv").read_text().split()) == 144
     assert Image.open(folder / "sprite.png").size == (12 * 16, 12 * 16)
+
+
+def test_the_board_spares_a_folder_of_anything_else(tiny_data, files, tmp_path):
+    experiment, evaluations = evaluate(CONFIG, tmp_path)
+    own = tmp_path / "multi_level" / "0" / "test.npy"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(files[1].read_bytes())
+    with pytest.raises(UserError, match=r"evaluations: is to be written anew, but holds \d\.parquet; name a folder of"):
+        board.write(experiment, evaluations, tiny_data, own, tmp_path / "evaluations")
+    assert all(path.exists() for path in evaluations)

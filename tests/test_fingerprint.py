@@ -29,6 +29,16 @@ def test_code_counts_also_where_it_is_imported(package, file):
     assert fingerprint.fingerprint("a") != before
 
 
+def test_tables_of_a_package_count(package):
+    (package / "a.csv").write_text("x\n1\n")
+    (package / "sub" / "d.csv").write_text("x\n1\n")
+    before = fingerprint.fingerprint("a")
+    (package / "a.csv").write_text("x\n2\n")  # of the whole, not of a package that is imported
+    assert fingerprint.fingerprint("a") == before
+    (package / "sub" / "d.csv").write_text("x\n2\n")
+    assert fingerprint.fingerprint("a") != before
+
+
 def test_training_reaches_the_loss_and_not_the_tables():
     reached = fingerprint._reach("train")
     assert {"train", "objectives", "augment", "encoders", "episodes"} <= reached

@@ -15,8 +15,9 @@ from mlcl.errors import UserError
 CPU = torch.device("cpu")
 
 
-def socket(folder, joules, size=1000):
+def socket(folder, joules, size=1000, name="package-0"):
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "name").write_text(f"{name}\n")
     (folder / "energy_uj").write_text(f"{int(joules * 1e6)}\n")
     (folder / "max_energy_range_uj").write_text(f"{int(size * 1e6)}\n")
 
@@ -24,10 +25,12 @@ def socket(folder, joules, size=1000):
 def test_energy_adds_sockets_up_and_goes_on_where_a_counter_starts_again(tmp_path):
     socket(tmp_path / "intel-rapl:0", 990)
     socket(tmp_path / "intel-rapl:1", 5)
-    socket(tmp_path / "intel-rapl:0:0", 7)  # a part of the first
+    socket(tmp_path / "intel-rapl:0:0", 7, name="core")  # a part of the first
+    socket(tmp_path / "intel-rapl:2", 900, name="psys")  # the whole machine
     meter = Meter([CPU], tmp_path)
     assert meter.read() == 0
     socket(tmp_path / "intel-rapl:0", 15)
+    socket(tmp_path / "intel-rapl:2", 990, name="psys")
     socket(tmp_path / "intel-rapl:1", 6)
     assert meter.read() == pytest.approx(26)
     socket(tmp_path / "intel-rapl:0", 20)

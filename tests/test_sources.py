@@ -27,7 +27,14 @@ def test_into_an_empty_folder_goes_what_can_be_downloaded(tmp_path, fetched):
         fetched.clear()
 
 
-@pytest.mark.parametrize("begun", ["b.bin", "a.bin.part"])
+@pytest.mark.parametrize("left", [".a.bin.lock", ".a.bin.part.json", ".DS_Store"])
+def test_what_is_hidden_does_not_fill_a_folder(tmp_path, fetched, left):
+    (tmp_path / left).write_bytes(b"")
+    download.complete(DATASET, tmp_path)
+    assert [name for name, _ in fetched] == ["a.bin", "b.bin"]
+
+
+@pytest.mark.parametrize("begun", ["b.bin", "a.bin.part", "a.bin.wrong"])
 def test_a_layout_that_is_begun_is_completed(tmp_path, fetched, begun):
     (tmp_path / begun).write_bytes(b"")
     download.complete(DATASET, tmp_path)

@@ -18,6 +18,7 @@ from scipy import stats
 from mlcl import choice, evaluations, representations, tables
 from mlcl.config import Evaluation, Experiment
 from mlcl.errors import UserError
+from mlcl.tables import factorial
 from mlcl.tables.layout import MINUS, Number, Row, Table, latex, markdown
 from mlcl.tables.study import solved
 
@@ -50,10 +51,12 @@ def evaluate(config: dict, folder: Path) -> tuple[Experiment, list[Path]]:
         run, chosen = (dataset, method, seed), None
         frame = drawn(spec, rng)
         if spec.choose:
-            rows = drawn(spec.choice, rng)
+            rows = drawn(choice.evaluation(spec), rng)
             chosen = choice.choose(rows, (1, 2, 3, 4))
             frame = choice.add(frame, chosen)
-            evaluations.write(file(folder / "choices", run), run, rows, spec.choice, {"images.npy": dataset})
+            evaluations.write(
+                file(folder / "choices", run), run, rows, choice.evaluation(spec), {"images.npy": dataset}
+            )
         files.append(file(folder / "evaluations", run))
         evaluations.write(files[-1], run, frame.sample(frac=1, random_state=0), spec, {"images.npy": dataset}, chosen)
     return experiment, files
@@ -486,3 +489,25 @@ def test_without_a_pair_the_factorial_says_so(tmp_path):
     experiment, paths = evaluate(CONFIG | {"methods": methods}, tmp_path)
     tables_alone(experiment, paths, tmp_path)
     assert "No two methods" in (tmp_path / "tables/factorial.md").read_text()
+
+
+def test_two_sweeps_of_one_key_stand_apart(tmp_path):
+    halves = {"early": {"half": {1: 0.5, 4: 1}}, "late": {"half": {3: 0.5, 4: 1}}}
+    sweeps = {name: {"of": ["multi_level"], "key": "objective.levels", "values": each} for name, each in halves.items()}
+    experiment, paths = evaluate(CONFIG | {"sweeps": sweeps}, tmp_path)
+    tables_alone(experiment, paths, tmp_path)
+    found = numbers((tmp_path / "tables/sweeps.md").read_text())
+    assert sorted(found) == sorted(rounded(row, "difference", "+") for row in read_csv(tmp_path, "sweeps"))
+    assert len(found) == 2 * 2 * 4
+
+
+def test_two_numbers_of_one_place_are_refused():
+    row = {"block": "", "method": "a", "dataset": "d", "shot": 1, "mean": 0.5, "ci95": 0.1, "bold": False}
+    with pytest.raises(ValueError, match=r"two numbers have one place: \{'method': 'a'\}"):
+        tables.layout.lay_out("T", pd.DataFrame([row, row]), [("d", 1)], {"method": "M"}, "mean", [])
+
+
+def test_training_at_several_levels_by_cross_entropy_is_no_single_level_training():
+    deep = {"cross_entropy": 1, "deep_supervision": {1: 1}, "contrast": "supcon"}
+    methods = {"one": {"objective": deep | {"levels": {4: 1}}}, "more": {"objective": deep | {"levels": {1: 1, 4: 1}}}}
+    assert factorial.pairs(Experiment.parse(CONFIG | {"methods": methods}, "test")) == []

@@ -83,6 +83,28 @@ def test_missing_images_of_a_class_are_found(tmp_path):
     assert failed(folder) == ["as many images as the classes count"]
 
 
+def test_a_missing_file_is_found(tmp_path):
+    folder = write(tmp_path, equal=[(0, 1)])
+    (folder / "origins.parquet").unlink()
+    assert failed(folder) == ["files have the manifest's checksums"]
+    assert found(folder, "files") == "origins.parquet is missing"
+    assert found(folder, "other equal images").endswith("image 0 = image 1")
+
+
+def test_a_class_without_its_line_is_found(tmp_path):
+    folder = write(tmp_path)
+    lines = (folder / "classes.csv").read_text().splitlines(keepends=True)
+    (folder / "classes.csv").write_text("".join(lines[:-1]))
+    assert failed(folder) == ["files have the manifest's checksums", "as many images as the classes count"]
+
+
+def test_damage_elsewhere_is_noted(tmp_path):
+    one, other = write(tmp_path / "one"), write(tmp_path / "other")
+    (other / "labels.npy").unlink()
+    assert failed(one, [other]) == []
+    assert "other: holds no packed data set" in found(one, "overlap with other", [other])
+
+
 def test_equal_images_are_found(tmp_path):
     within = write(tmp_path / "within", equal=[(0, 1)])
     assert failed(within) == []

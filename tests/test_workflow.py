@@ -228,6 +228,14 @@ def test_a_wrong_config_stops_before_anything_runs(checkout, path, value, messag
     assert checkout.bytes() == before
 
 
+def test_a_key_that_is_there_twice_stops_too(checkout):
+    (checkout.folder / "twice.yaml").write_text(yaml.safe_dump(CONFIG) + "name: other\n")
+    done = checkout.snakemake("--dry-run", config="twice.yaml")
+    assert done.returncode != 0
+    assert "twice.yaml: is not YAML: name is there twice" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 def test_impossible_episodes_stop_with_the_reason_and_leave_the_results(checkout):
     files = [path for path in checkout.results.rglob("*") if path.is_file() and ".snakemake" not in path.parts]
     for key, value, message in (

@@ -97,7 +97,9 @@ def complete(dataset: Dataset, folder: Path, copy: Path | None = None) -> Path:
             raise UserError(f"{copy}: is no file of {dataset.name}, such as {names}")
     else:
         direct = [layout for layout in dataset.layouts if all(file.urls for file in layout.files)]
-        names = {path.name.removesuffix(".part") for path in folder.iterdir()} if folder.is_dir() else set()
+        seen = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        # Hidden: our locks and notes, what systems leave of their own.
+        names = {name.removesuffix(".part").removesuffix(".wrong") for name in seen if not name.startswith(".")}
         layout = next((lay for lay in direct if names & {file.name for file in lay.files}), None)
         if layout is None and names:
             return folder

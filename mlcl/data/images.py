@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import warnings
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,33 +13,43 @@ from mlcl.errors import UserError
 
 EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 LARGEST = 100_000_000  # pixels: what asks for more memory than that is no photograph
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which only warns
 
 
 def below(folder: Path) -> list[Path]:
-    """The images in a folder and in those within it, in the order of their paths."""
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in EXTENSIONS)
+    """The images in a folder and in those within it or linked there, in the order of their paths.
+
+    What is hidden, such as .ipynb_checkpoints, is passed over.
+    """
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        here = Path(place).resolve()
+        # A link to a folder above would lead here again.
+        folders[:] = [
+            name for name in folders if name[0] != "." and not here.is_relative_to(here.joinpath(name).resolve())
+        ]
+        found += [Path(place, name) for name in files if name[0] != "."]
+    return sorted(path for path in found if path.suffix.lower() in EXTENSIONS)
 
 
 def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", crop: bool = False) -> np.ndarray:
     """An encoded image to uint8 [size, size, C], C being 3, or 1 for `mode` "L".
 
     The whole image is squeezed into the square, as the ImageNet subsets' makers did; with `crop` it is first turned as
-    the camera says that it was held, and its middle square taken. Of 16 bits the upper 8 are kept. Raises `UserError`
-    that calls it `name` where it cannot be decoded, has more bits, or is unreasonably large.
+    the camera says that it was held, and its middle square taken. What is transparent shows white. Of 16 bits the upper
+    8 are kept. Raises `UserError` that calls it `name` where it cannot be decoded, has more bits, or is unreasonably
+    large.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
-                if image.width * image.height > LARGEST:
-                    raise UserError(f"{name}: is {image.width} x {image.height} pixels large; remove it, or shrink it")
-                if image.mode in ("I", "F"):
-                    raise UserError(f"{name}: has 32 bits a pixel; save it with 8 or 16")
-                if crop:
-                    ImageOps.exif_transpose(image, in_place=True)  # else an upright image is copied for nothing
-                deep = image.mode.startswith("I;16")  # which Pillow would clip at 255
-                picture = (Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if deep else image).convert(mode)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
+            if image.width * image.height > LARGEST:
+                raise UserError(f"{name}: is {image.width} x {image.height} pixels large; remove it, or shrink it")
+            if image.mode in ("I", "F"):
+                raise UserError(f"{name}: has 32 bits a pixel; save it with 8 or 16")
+            if crop:
+                ImageOps.exif_transpose(image, in_place=True)  # else an upright image is copied for nothing
+            picture = _opaque(image).convert(mode)
+    except (OSError, SyntaxError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{name}: cannot be read as an image ({reason}); replace it with an intact copy") from error
     if crop:
@@ -47,6 +57,15 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
         picture = picture.crop((left, top, left + side, top + side))
     return _resized(picture, size)
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Eight bits a channel, on white."""
+    if image.mode.startswith("I;16"):  # which Pillow would clip at 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image
 
 
 def read(path: Path, size: int, *, mode: str = "RGB", crop: bool = False) -> np.ndarray:

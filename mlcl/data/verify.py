@@ -27,17 +27,26 @@ class Check(NamedTuple):
 
 
 def verify(folder: Path, others: list[Path]) -> list[Check]:
-    """Check a packed data set, and its classes against those of `others`, packed too. Raises `UserError` for none."""
+    """Check a packed data set, and its classes against those of `others`, packed too. Raises `UserError` for none.
+
+    Where images, labels and classes do not belong together, that is all that is looked at.
+    """
     packed = Packed(folder)
-    return [*_files(packed), *_classes(packed), *_duplicates(packed), *_overlaps(packed, others)]
+    files = [*_files(packed)]
+    if not files[-1].passed:
+        return files
+    return [*files, *_classes(packed), *_duplicates(packed), *_overlaps(packed, others)]
 
 
 def _files(packed: Packed) -> Iterator[Check]:
-    wrong = [name for name in FILES if sha256(packed.folder / name) != packed.manifest["sha256"].get(name)]
-    yield Check("files have the manifest's checksums", not wrong, ", ".join(wrong) or f"{len(FILES)} files")
+    missing = [name for name in FILES if not (packed.folder / name).exists()]
+    known = packed.manifest["sha256"]
+    wrong = [name for name in FILES if name not in missing and sha256(packed.folder / name) != known.get(name)]
+    found = [f"{name} is missing" for name in missing] + wrong
+    yield Check("files have the manifest's checksums", not found, ", ".join(found) or f"{len(FILES)} files")
     counts = np.bincount(packed.labels, minlength=len(packed.classes))
-    right = (counts == packed.classes["count"]).all() and len(packed.images) == len(packed.labels)
-    yield Check("as many images as the classes count", bool(right), f"{len(packed.images):,} images")
+    right = np.array_equal(counts, packed.classes["count"]) and len(packed.images) == len(packed.labels)
+    yield Check("as many images as the classes count", right, f"{len(packed.images):,} images")
 
 
 def _classes(packed: Packed) -> Iterator[Check]:
@@ -87,18 +96,25 @@ def _duplicates(packed: Packed) -> Iterator[Check]:
 
 
 def _origin(packed: Packed, row: int) -> str:
+    if not (packed.folder / "origins.parquet").exists():
+        return f"image {row}"
     origin = packed.origins.iloc[row]
     return f"{origin['file']} {origin['place']}".strip()
 
 
 def _overlaps(packed: Packed, others: list[Path]) -> Iterator[Check]:
     """Classes on which one data set trains and another tests: noted, since they matter only where the two are mixed."""
-    for other in map(Packed, others):
+    for folder in others:
+        try:
+            other = Packed(folder)
+        except UserError as error:
+            yield Check(f"overlap with {folder.name} (noted)", True, str(error))
+            continue
         found = []
         for first, second in (("train", "test"), ("train", "val"), ("test", "train")):
             common = _names(packed, first) & _names(other, second)
             found.append(f"{len(common)} classes of {first} in its {second}")
-        yield Check(f"overlap with {other.folder.name} (noted)", True, ", ".join(found))
+        yield Check(f"overlap with {folder.name} (noted)", True, ", ".join(found))
 
 
 def _names(packed: Packed, split: str) -> set[str]:

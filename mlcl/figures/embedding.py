@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from mlcl.figures.style import drawn, legend_shape, looks, styled
+from mlcl.figures.style import drawn, legend_shape, looks, short, styled
 from mlcl.figures.unseen import Unseen, rng, unit
 
 CLASSES, IMAGES = 8, 30  # at most; as many as colours and markers tell apart
@@ -56,7 +56,8 @@ def draw(unseen: Unseen) -> dict[str, bytes]:
     lines = [(name, title) for name in MAPS for title in unseen.features]
     with styled():
         width = 0.5 + 1.5 * max(2, columns)
-        fitting, above = legend_shape([name[:16] for name in names.values()], width)
+        texts = [*map(short, names.values())]
+        fitting, above = legend_shape(texts, width)
         figure = Figure(figsize=(width, 0.3 + 1.4 * len(lines) + above), dpi=150, layout="constrained")
         panels = figure.subplots(len(lines), columns, squeeze=False)
         for axes in panels.flat:
@@ -74,7 +75,7 @@ def draw(unseen: Unseen) -> dict[str, bytes]:
                 for label, look in looks(list(names)).items():
                     own = points[labels == label].T
                     # As pixels: the points of all panels would make a page of megabytes.
-                    axes.scatter(*own, s=7, linewidths=0, label=names[label][:16], rasterized=True, **look)
-        handles, _ = panels[0, 0].get_legend_handles_labels()
-        figure.legend(handles=handles, loc="outside upper center", ncols=fitting, frameon=False, markerscale=2)
+                    axes.scatter(*own, s=7, linewidths=0, rasterized=True, **look)
+        handles = [*panels[0, 0].collections]  # not by labels of theirs: matplotlib hides one that begins with "_"
+        figure.legend(handles, texts, loc="outside upper center", ncols=fitting, frameon=False, markerscale=2)
         return drawn(figure)

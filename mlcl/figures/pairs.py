@@ -14,7 +14,7 @@ from mlcl import seeds, solve
 from mlcl.episodes import Episodes, check, sample
 from mlcl.features import Features
 from mlcl.figures.pictures import canvas, put, thumbnails
-from mlcl.figures.style import drawn, styled
+from mlcl.figures.style import drawn, short, styled
 from mlcl.figures.unseen import Unseen, rng
 
 PAIRS = 2_000  # at most; more are sampled
@@ -92,7 +92,7 @@ def _pair(axes: Axes, unseen: Unseen, pair: np.ndarray, accuracy: float, left: f
         x = left + place * (EXAMPLES + 0.3)
         own = np.flatnonzero(unseen.split.labels == label)
         rows = own[np.linspace(0, len(own) - 1, min(EXAMPLES, len(own))).astype(int)]
-        axes.text(x, y - 0.04, unseen.split.classes[label][:16], va="bottom", fontsize="x-small")
+        axes.text(x, y - 0.04, short(unseen.split.classes[label], 16), va="bottom", fontsize="x-small")
         for column, picture in enumerate(thumbnails(unseen.split.images[rows], count)):
             put(axes, picture, x + column, y)
     axes.text(left + 2 * EXAMPLES + 0.45, y + 0.46, f"{accuracy:.1f}%", va="center")

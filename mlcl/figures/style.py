@@ -52,6 +52,11 @@ def legend_shape(labels: Sequence[str], width: float) -> tuple[int, float]:
     return columns, 0.2 * ceil(len(labels) / columns)
 
 
+def short(name: str, length: int = 20) -> str:
+    """A class's name in so many characters: its middle gives way, since nested classes differ at their ends."""
+    return name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-length // 2 :]}"
+
+
 def drawn(figure: Figure) -> dict[str, bytes]:
     """The bytes of an SVG and a PNG; to be called in the block of `styled`."""
     return {form: _bytes(figure, form) for form in METADATA}

@@ -101,7 +101,7 @@ def _key(axes: Axes, dashes: Mapping[str, object]) -> None:
     """What the dashes mean, whatever the colour: beside the axes, where it hides no curve."""
     handles = [Line2D([], [], color="0.3", linewidth=1.2, linestyle=dash, label=name) for name, dash in dashes.items()]
     axes.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", handlelength=3, frameon=False
+        handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", handlelength=4, frameon=False
     )
 
 

@@ -227,7 +227,8 @@ def _published(study: Study) -> Iterator[Finding]:
         yield Finding(
             f"{dataset}, {shot}-shot: the best of ours, {ours['mean']:.2f}%, lies {abs(apart):.2f} points "
             f"{'above' if apart > 0 else 'below'} the best published number that may be compared, "
-            f"{theirs['accuracy']:.2f}% of {theirs['method']} ({theirs['encoder']}); ours is {ours['encoder']}.",
+            f"{theirs['accuracy']:.2f}% of {theirs['method']} ({theirs['encoder'] or 'encoder not given'}); ours is "
+            f"{ours['encoder']}.",
             ours["evaluations"],
         )
 
@@ -244,7 +245,8 @@ def _reach(study: Study) -> Iterator[Finding]:
             f"There are {len(seeds)} training seeds: an interval over seeds has {len(seeds) - 1} "
             f"{'degree' if len(seeds) == 2 else 'degrees'} of freedom, and is wide for that reason alone."
         )
+    first, *others = evaluation.classifiers
     yield Finding(
-        f"Every method met the same {evaluation.episodes} episodes of the {evaluation.split} split, by "
-        f"{words(evaluation.classifiers[0])}; numbers of other classifiers are in the table level by level."
+        f"Every method met the same {evaluation.episodes} episodes of the {evaluation.split} split, by {words(first)}"
+        f"{'; numbers of other classifiers are in the table level by level' if others else ''}."
     )

@@ -61,7 +61,7 @@ def pairs(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def _levels(method: Method) -> set[int]:
-    return set(method.objective.levels)
+    return {*method.objective.levels, *method.objective.deep_supervision}
 
 
 def _last(method: Method) -> int:

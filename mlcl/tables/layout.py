@@ -79,8 +79,10 @@ def lay_out(
 
     `frame` has a row a number: block, the labels, dataset, shot, `value` with its ci95 (NaN: none), bold and, if it
     likes, underlined, and evaluations where `made_by` finds them. Rows and blocks come in the frame's order. `sign` "+"
-    marks positive numbers.
+    marks positive numbers. Raises ValueError where two numbers would share a place.
     """
+    if (taken := frame.duplicated(["block", *labels, "dataset", "shot"])).any():
+        raise ValueError(f"{title}: two numbers have one place: {frame[taken].iloc[0][list(labels)].to_dict()}")
     frame = frame.assign(
         text=[shown(mean, ci95, sign) for mean, ci95 in zip(frame[value], frame["ci95"], strict=True)],
         mark=np.where(frame["bold"], "bold", np.where(frame.get("underlined", False), "underlined", "")),

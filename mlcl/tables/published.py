@@ -54,6 +54,8 @@ def read(experiment: Experiment, root: Path) -> pd.DataFrame:
     for file in (PUBLISHED, *experiment.published):
         for place, row in _rows(root / file):
             names = _datasets(experiment, row, place)
+            if not names:
+                continue
             if file != PUBLISHED:
                 _check_task(experiment, row, place)
             elif row.way != evaluation.way or row.shot not in evaluation.shots or evaluation.split != "test":
@@ -74,6 +76,8 @@ def _rows(path: Path) -> Iterator[tuple[str, Row]]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames or []
+            if len(set(columns)) < len(columns):
+                raise UserError(f"{path}, line 1: has a column twice; remove one")
             for column in REQUIRED:
                 if column not in columns:
                     raise UserError(f"{path}, line 1: has no column {column}; add it")
@@ -92,7 +96,8 @@ def _rows(path: Path) -> Iterator[tuple[str, Row]]:
 
 def _row(cells: dict[str, str | None], place: str) -> Row:
     try:
-        return Row.model_validate({column: text.strip() for column, text in cells.items() if text and text.strip()})
+        plain = {column: " ".join(text.split()) for column, text in cells.items() if text}
+        return Row.model_validate({column: text for column, text in plain.items() if text})
     except ValidationError as error:
         first = error.errors()[0]
         if first["type"] == "missing":
@@ -112,6 +117,11 @@ def _datasets(experiment: Experiment, row: Row, place: str) -> list[str]:
 
 def _check_task(experiment: Experiment, row: Row, place: str) -> None:
     evaluation = experiment.evaluation
+    if evaluation.split != "test":
+        raise UserError(
+            f"{place}: is of novel classes, and the experiment evaluates the split {evaluation.split}; remove "
+            "published from its config"
+        )
     if row.shot not in evaluation.shots:
         shots = ", ".join(map(str, evaluation.shots))
         raise UserError(f"{place}: shot: {row.shot} is none of the experiment's ({shots}); leave the row out")

@@ -6,7 +6,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from mlcl.config import Experiment
+from mlcl.config import Experiment, read
 from mlcl.data import definition
 from mlcl.data.sources import MODULES
 from mlcl.episodes import check_tasks
@@ -16,6 +16,9 @@ from mlcl.hardware import has_gpu
 from mlcl.paths import drawn, tables as tables_of
 
 try:
+    if workflow.is_main_process:
+        for file in workflow.configfiles:
+            read(file)  # as Snakemake has, but for keys that are there twice
     experiment = Experiment.parse(config, "config")
 except UserError as error:
     raise WorkflowError(str(error)) from None
