@@ -544,9 +544,8 @@ class EachKeyOnce(yaml.SafeLoader):
         keys = [key for key, _ in node.value]
         for place, key in enumerate(keys):
             if key.value in [other.value for other in keys[:place]]:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"{key.value} is there twice", problem_mark=key.start_mark
-                )
+                problem = f"line {key.start_mark.line + 1} has {key.value} again; rename or remove it"
+                raise yaml.constructor.ConstructorError(problem=problem)
         return super().construct_mapping(node, deep)
 
 

@@ -105,7 +105,7 @@ def test_a_method_that_was_copied_and_not_renamed_is_named(write_config):
     text = path.read_text()
     start, end = text.index("  cross_entropy:"), text.index("  multi_level:")
     path.write_text(text[:end] + text[start:end] + text[end:])
-    with pytest.raises(UserError, match=r"config\.yaml: is not YAML: cross_entropy is there twice in .*, line \d+"):
+    with pytest.raises(UserError, match=r"config\.yaml: is not YAML: line \d+ has cross_entropy again; rename or"):
         config.Experiment.load(path)
 
 

@@ -232,7 +232,7 @@ def test_a_key_that_is_there_twice_stops_too(checkout):
     (checkout.folder / "twice.yaml").write_text(yaml.safe_dump(CONFIG) + "name: other\n")
     done = checkout.snakemake("--dry-run", config="twice.yaml")
     assert done.returncode != 0
-    assert "twice.yaml: is not YAML: name is there twice" in done.stdout + done.stderr
+    assert "has name again; rename or remove it" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 
