@@ -14,7 +14,7 @@ from torch import Tensor
 from mlcl import augment, encoders, hardware, seeds
 from mlcl.data.packed import SPLITS, Packed, identity
 from mlcl.errors import UserError
-from mlcl.files import replacing
+from mlcl.files import clear_unfinished, replacing
 from mlcl.progress import Progress
 
 BATCH = 256
@@ -96,6 +96,7 @@ class Extractor:
         self.record = np.dtype([(f"level{level}", np.float16, (dim,)) for level, dim in levels])
 
     def write(self, images: Iterable[Tensor], count: int, out: Path, progress: Progress) -> None:
+        clear_unfinished(out)  # gigabytes, after a kill
         with replacing(out) as (temporary,):
             records = np.lib.format.open_memmap(temporary, "w+", self.record, (count,))
             rows = slice(0, 0)

@@ -48,6 +48,13 @@ def test_features_are_the_encoders_of_every_level_and_split(tiny_data, model, fo
     assert isinstance(np.load(folder / "test.npy", mmap_mode="r"), np.memmap)
 
 
+def test_what_a_killed_extraction_left_is_removed(tiny_data, model, tmp_path):
+    left = tmp_path / ".test.npy.1234.part"
+    left.write_bytes(b"half")
+    features.extract(tiny_data, model, CPU, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["test.npy", "train.npy", "val.npy"]
+
+
 def test_accuracies_equal_a_naive_loop(tiny_data, folder, tmp_path):
     out = tmp_path / "evaluation.parquet"
     evaluate.evaluate(tiny_data, folder / "test.npy", SPEC, ("tiny", "mine", 0), CPU, out)

@@ -38,7 +38,7 @@ rule evaluate_episodes:
     resources:
         gpu=gpus(),
         device=experiment.device,
-        mem_mb=2000,
+        mem_mb=lambda wildcards, input: 2000 + int(input.size_mb),  # processing copies them
         runtime=60,
     params:
         data=f"{PACKED}/{{dataset}}",
