@@ -243,7 +243,8 @@ class Augmentation(Part):
     """The styles of the two views. `crop`: shift by up to a tenth, jitter (as RFS); `simclr`: random resized crop,
     strong jitter, sometimes greyscale."""
     scale: tuple[Fraction, Fraction] = (0.2, 1.0)
-    """`simclr`: the share of the image's area that the random resized crop keeps, from and to."""
+    """`simclr`: the share of the image's area that the random resized crop keeps, from and to; less where a crop of
+    that area and its shape would be wider or higher than the image."""
 
     @model_validator(mode="after")
     def _scale_ascends(self):
@@ -311,7 +312,7 @@ class Method(Part):
 
 
 def identity(method: Method) -> str:
-    """Equal for recipes that train the same."""
+    """Equal only for recipes that train the same."""
     return method.model_dump_json(exclude={"title"})
 
 
@@ -532,21 +533,29 @@ def part(kind: type[T], text: str) -> T:
 def _parsed(text: str) -> Any:
     """YAML, or JSON: as which it is tried first, since YAML 1.1 takes JSON's number 1e-6 for a text."""
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_key_once)
     except ValueError:
         return yaml.load(text, EachKeyOnce)
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """ValueError where a key is there twice: the YAML that JSON is names it with its line."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError
+    return dict(pairs)
 
 
 class EachKeyOnce(yaml.SafeLoader):
     """YAML asks for it, PyYAML does not: of a method copied and not renamed it would keep the copy alone."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key for key, _ in node.value]
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [key for key, _ in node.value]  # what `<<` merges is not among them yet
         for place, key in enumerate(keys):
             if key.value in [other.value for other in keys[:place]]:
                 problem = f"line {key.start_mark.line + 1} has {key.value} again; rename or remove it"
                 raise yaml.constructor.ConstructorError(problem=problem)
-        return super().construct_mapping(node, deep)
+        return node
 
 
 def _merged(shared: Any, own: Any) -> Any:

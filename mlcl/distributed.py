@@ -2,7 +2,8 @@
 
 Each process sees its share of the images of every batch. All that the loss needs of them is gathered, with gradient, so
 that every process has the loss of the whole batch, and batch norm takes its statistics over all of them: a step is the
-step of a single process on the same batch, up to rounding. In a process that runs alone, nothing here does anything.
+step of a single process on the same batch, up to rounding and to what DropBlock draws. In a process that runs alone,
+nothing here does anything.
 """
 
 from __future__ import annotations

@@ -51,10 +51,12 @@ def clear_unfinished(path: str | Path) -> None:
 def alone(path: Path, doing: str, seconds: float = -1) -> Iterator[bool]:
     """Hold `path` against other processes, of which one that comes later waits and says so; whether this one waited.
 
-    The system frees it when the holder dies. Raises `UserError` where it waited for so many `seconds`, if given.
+    The system frees it when the holder dies; where a file system knows no locks, on the holder's machine alone. Raises
+    `UserError` where it waited for so many `seconds`, if given.
     """
-    lock, waited = FileLock(path.with_name(f".{path.name}.lock")), False
-    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = path.absolute()  # "." has no name
+    lock, waited = FileLock(whole.with_name(f".{whole.name}.lock")), False
+    whole.parent.mkdir(parents=True, exist_ok=True)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -63,7 +65,10 @@ def alone(path: Path, doing: str, seconds: float = -1) -> Iterator[bool]:
         try:
             lock.acquire(timeout=seconds)
         except Timeout:
-            raise UserError(f"{path}: another process is {doing}; wait for its end, or end it") from None
+            raise UserError(
+                f"{path}: another process is {doing}; wait for its end, or end it; if there is none, delete "
+                f"{lock.lock_file}"
+            ) from None
     try:
         yield waited
     finally:

@@ -12,10 +12,12 @@ import time
 from itertools import product
 from pathlib import Path
 
+import torch
+
 from mlcl import config, encoders, episodes, hardware, record
 from mlcl.data import definition, sources
 from mlcl.data.pack import pack
-from mlcl.data.packed import Packed
+from mlcl.data.packed import Packed, sha256
 from mlcl.errors import UserError
 from mlcl.evaluate import evaluate
 from mlcl.features import extract, extract_copies
@@ -40,15 +42,19 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         packed[name] = Packed(folder)
         episodes.check_tasks(experiment, name, packed[name].manifest)
     # As in the workflow: where `auto` finds no GPU, one process.
-    shared = experiment.device != "auto" or hardware.has_gpu()
+    shared = experiment.device != "auto" or torch.cuda.is_available()
     devices = hardware.devices(experiment.device, experiment.gpus if shared else 1)
     for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
         name, data = f"{dataset}/{method}/{seed}", packed[dataset]
         model, evaluation = results.model(name), results.evaluation(name)
         features, copies = results.features(name, spec.split), results.features(name, "copies")
-        known = results.records(name) / "run.json"
+        known, taught_by = results.records(name) / "run.json", experiment.teacher(name)
+        teacher = results.model(taught_by) if taught_by else None
         if model.exists():
-            record.check(encoders.load_made_by(model), experiment.recipes[method], model, data)
+            made_by = encoders.load_made_by(model)
+            record.check(made_by, experiment.recipes[method], model, data)
+            if teacher and teacher.exists() and made_by.get("teacher") != sha256(teacher):
+                raise UserError(f"{model}: has learnt from another model than {teacher}; delete it to train anew")
         elif known.exists() and evaluation.exists():  # as git brings them; another model would have other numbers
             record.check(record.read(known)["made_by"], experiment.recipes[method], known, data)
             print(f"{name}: is evaluated, which is kept", file=sys.stderr, flush=True)
@@ -58,10 +64,9 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                 for path in (*features.parent.glob("*.npy"), results.choices(name), evaluation):  # of another model
                     path.unlink(missing_ok=True)
                 records, scratch = results.records(name), results.scratch(name)
-                taught_by = experiment.teacher(name)
                 train(
                     data.folder, experiment.recipes[method], seed, devices, model.parent, records, scratch, minutes,
-                    results.model(taught_by) if taught_by else None,
+                    teacher,
                 )  # fmt: skip
         if not features.exists():
             with Stage(f"features {name}", deadline):

@@ -231,13 +231,16 @@ def train(
     events. `teacher` is the checkpoint to learn from, where the method has a distillation. On several devices, a
     process each shares every batch; so do the processes that torchrun starts by hand, on several hosts for instance.
     Raises `UserError` for bad input, where the loss stops being finite, where another training uses `scratch`, where
-    one of the processes fails, and after `max_minutes`, its state saved.
+    one of the processes fails, where torchrun's processes are to start some themselves, and after `max_minutes`, its
+    state saved.
     """
     if method.objective.distillation and teacher is None:
         raise UserError("objective.distillation: give the teacher's model.safetensors with --teacher")
     if teacher and not method.objective.distillation:
         raise UserError(f"{teacher}: the method has no objective.distillation, and so no use for a teacher")
     arguments = (data, method, seed, devices, out, records, scratch, time.time() + 60 * max_minutes, teacher)
+    if len(devices) > 1 and torch.distributed.is_torchelastic_launched():
+        raise UserError("--gpus: torchrun has started the processes, one a GPU; leave --gpus out")
     if len(devices) > 1:
         distributed.launch(len(devices), _train, *arguments)
     else:
@@ -293,6 +296,7 @@ def _train(
                 if run.step % LOG_STEPS == 0 and distributed.from_first(time.time() > deadline):
                     if witness:
                         witness.save()
+                    distributed.from_first(None)  # the first that ends ends them all: not before all is saved
                     raise UserError(f"{scratch}: at step {run.step} of {run.steps} time is up; run again to continue")
                 parts = run.advance()
                 row = run.close_epoch() if run.step % run.steps_per_epoch == 0 else None

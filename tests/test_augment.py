@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mlcl import augment, config, seeds
+from mlcl import augment, config, seeds, vision
 
 
 def pictures(n=6, channels=3, side=20):
@@ -117,3 +117,33 @@ def test_colour_matrix_turns_and_fades_about_grey():
     torch.testing.assert_close(matrix[2] @ matrix[4], torch.eye(3), atol=1e-4, rtol=0)
     hue, _, _ = colorsys.rgb_to_hsv(*(matrix[3] @ red).tolist())
     assert min(hue, 1 - hue) < 0.02  # a faded red is still red
+
+
+def test_simclrs_views_are_jittered_turned_and_grey_as_often_as_they_should():
+    colour, n = torch.tensor([200, 80, 40]), 4000
+    batch = colour.byte()[None, :, None, None].expand(n, 3, 8, 8)
+    found = views(batch, views=("simclr", "simclr"))[:n, :, 4, 4]  # one colour all over, and so is each view
+    grey = (found.amax(1) - found.amin(1)) < 1e-3
+    untouched = (found - colour / 255).abs().amax(1) < 1e-3
+    assert 0.17 < grey.float().mean() < 0.23
+    assert 0.13 < untouched.float().mean() < 0.19  # a fifth is not jittered, of which four fifths are not grey
+    hues = np.array([colorsys.rgb_to_hsv(*rgb)[0] for rgb in found[~grey & ~untouched].tolist()])
+    apart = (hues - colorsys.rgb_to_hsv(*(colour / 255).tolist())[0] + 0.5) % 1 - 0.5
+    assert 0.03 < np.abs(apart).mean() < 0.08  # of up to a tenth of a turn either way
+    assert np.abs(apart).max() < 0.2
+    plain = views(batch, views=("crop", "crop"))[:n, :, 4, 4]
+    assert not ((plain.amax(1) - plain.amin(1)) < 1e-3).any()
+
+
+def test_contrast_is_about_the_mean_grey():
+    class Fixed:
+        values = iter([1.0, 0.7, 1.0, 0.0, 1.0])  # brightness, contrast, saturation, hue, no grey
+
+        def uniform(self, low, high):
+            return torch.full((6,), next(self.values))
+
+    images = 0.25 + pictures().float() / 510
+    ours = augment._jitter(images, Fixed(), torch.ones(6, dtype=torch.bool), 0.1, 0.2)
+    torch.testing.assert_close(
+        ours, vision.torchvision.transforms.functional.adjust_contrast(images, 0.7), atol=2e-3, rtol=0
+    )

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+import yaml
 from project import ROOT
 from pydantic import ValidationError
 
@@ -107,6 +108,17 @@ def test_a_method_that_was_copied_and_not_renamed_is_named(write_config):
     path.write_text(text[:end] + text[start:end] + text[end:])
     with pytest.raises(UserError, match=r"config\.yaml: is not YAML: line \d+ has cross_entropy again; rename or"):
         config.Experiment.load(path)
+
+
+def test_a_key_that_is_merged_may_be_given_again(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b}\n")
+    found = config.read(path)
+    assert found["b"] == {"x": 3, "y": 2}
+    assert found == yaml.safe_load(path.read_text())
+    path.write_text('{"x": 1, "x": 2}')
+    with pytest.raises(UserError, match="line 1 has x again"):
+        config.read(path)
 
 
 def test_a_config_in_another_encoding_is_named(write_config):

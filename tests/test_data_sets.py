@@ -1,6 +1,7 @@
 """The layouts of the other data sets, written as their authors write them, small; mini-ImageNet has its own file."""
 
 import io
+import json
 import os
 import pickle
 import tarfile
@@ -13,6 +14,7 @@ from PIL import Image
 
 from mlcl import config
 from mlcl.data import cifar100, cub, definition, folder, images, omniglot, splits, tiered_imagenet
+from mlcl.data import pack as packing
 from mlcl.data.pack import Class, pack
 from mlcl.data.packed import Packed
 from mlcl.data.verify import verify
@@ -87,6 +89,11 @@ def test_tiered_imagenets_layouts_hold_the_same_images(tiered):
     assert png.classes["superclass"].iloc[2] == "n10000002"
     with np.load(tiered / "npz" / "val_images.npz") as file:
         assert (png.split("val").images == file["images"]).all()
+    pixels = {name: np.load(tiered / "npz" / f"{name}_images.npz")["images"] for name in TIERED}
+    for image, label, origin in zip(png.images, png.labels, png.origins.itertuples(), strict=True):
+        split, place = origin.file.removesuffix("_images_png.pkl"), int(origin.place)
+        assert png.classes["class"][label] == TIERED[split][place % len(TIERED[split])][0]  # as the fixture has them
+        assert (image == pixels[split][place]).all()
 
 
 def test_tiered_imagenet_goes_on_from_any_image(tiered):
@@ -169,9 +176,11 @@ def test_cifar_fs_and_fc100_come_from_cifar_100(cifar, tmp_path, kind, counts):
     assert set(data.classes["count"]) == {6}
     if kind is config.Fc100:
         assert (data.classes.groupby("superclass")["split"].nunique() == 1).all()
-    row = int(np.flatnonzero(data.classes["class"] == "apple")[0])
-    first = data.images[np.argmax(data.labels == row)]
-    assert (first == content["train"][b"data"][0].reshape(3, 32, 32).transpose(1, 2, 0)).all()
+    names = [name.decode() for name in content["meta"][b"fine_label_names"]]
+    for image, label, origin in zip(data.images, data.labels, data.origins.itertuples(), strict=True):
+        part, place = content[origin.file.rpartition("/")[2]], int(origin.place)
+        assert (image == part[b"data"][place].reshape(3, 32, 32).transpose(1, 2, 0)).all()
+        assert data.classes["class"][label] == names[part[b"fine_labels"][place]]
 
 
 # -- Omniglot -----------------------------------------------------------------------------------------------
@@ -319,6 +328,21 @@ def test_what_is_no_folder_of_classes_is_named(tmp_path):
         folder.source(spec(tmp_path), tmp_path)
     with pytest.raises(UserError, match="holds images outside of any class"):
         folder.source(spec(tmp_path / "a"), tmp_path / "a")
+
+
+def test_a_packing_that_stopped_does_not_go_on_with_changed_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(packing, "BATCH", 2)
+    root = tmp_path / "raw"
+    write_folder(root, "abcde")
+    bad = root / "e" / "2.png"
+    bad.write_bytes(b"?")
+    with pytest.raises(UserError, match=r"2\.png: cannot be read"):
+        packed(folder.source(spec(root), root), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "progress.json").read_text())["done"] > 0
+    for path in root.glob("*/*.png"):
+        Image.new("RGB", (24, 24), "white").save(path)
+    assert (packed(folder.source(spec(root), root), tmp_path / "out").images == 255).all()
 
 
 def test_linked_classes_count_and_hidden_files_do_not(tmp_path):

@@ -25,6 +25,44 @@ def test_every_level_is_returned(name):
     assert [tuple(v.shape) for v in vectors] == [(2, dim) for dim in encoder.dims]
 
 
+def norm(x, module):
+    return F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias)
+
+
+def naive(encoder, images):
+    """Every level's map, in the order of operations of the papers, by functions alone."""
+    x, maps = (images - encoder.mean) / encoder.std, []
+    if encoder.spec.name == "conv4":
+        for convolution, after in encoder.network.blocks:
+            x = F.max_pool2d(F.relu(norm(F.conv2d(x, convolution.weight, padding=1), after)), 2)
+            maps.append(x)
+        return maps
+    for stage in encoder.network.stages:
+        (a, b, c), (p, q, r), (across, after) = stage.convs, stage.norms, stage.shortcut
+        y = F.leaky_relu(norm(F.conv2d(x, a.weight, padding=1), p), 0.1)
+        y = F.leaky_relu(norm(F.conv2d(y, b.weight, padding=1), q), 0.1)
+        y = norm(F.conv2d(y, c.weight, padding=1), r) + norm(F.conv2d(x, across.weight), after)
+        x = F.max_pool2d(F.leaky_relu(y, 0.1), 2)
+        maps.append(x)
+    return maps
+
+
+@pytest.mark.parametrize("name", sorted(config.LEVELS))
+def test_maps_are_the_papers(name):
+    torch.manual_seed(0)
+    encoder = encoders.Encoder(config.Encoder(name=name, width=4), *RGB).double().eval()
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for values in (module.running_mean, module.bias):
+                torch.nn.init.normal_(values)
+            for values in (module.running_var, module.weight):
+                torch.nn.init.uniform_(values, 0.5, 2)
+    images = torch.rand(2, 3, 48, 48).double()
+    with torch.no_grad():
+        for ours, theirs in zip(encoder.maps(images), naive(encoder, images), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
 def test_resnet12_is_the_fields():
     encoder = encoders.Encoder(config.Encoder(name="resnet12", width=64), *RGB)
     assert encoder.dims == [64, 160, 320, 640]
@@ -66,6 +104,7 @@ def test_drop_block_drops_in_training_only():
     maps = encoder.maps(images)
     assert (maps[1] != 0).all()
     assert (maps[2] == 0).any()
+    assert (maps[3] == 0).any()
 
 
 @pytest.mark.parametrize("side", [16, 28, 32, 48])

@@ -112,6 +112,14 @@ def test_shots_stand_where_they_are(numbers, study, monkeypatch):
     assert len(axes[0].containers) == 3 * 2
 
 
+def test_shots_are_joined_in_ascending_order(study, monkeypatch):
+    rows = comparison.compared(study)
+    one = rows[rows["shot"] == 1]
+    rows = pd.concat([one.assign(shot=shot) for shot in (5, 1, 20)])
+    axes = panels(monkeypatch, roles, roles.shots, rows)
+    assert axes[0].containers[0].lines[0].get_xdata().tolist() == [1, 5, 20]
+
+
 # -- of the trainings ---------------------------------------------------------------------------------------
 
 

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from mlcl.errors import UserError
@@ -48,3 +50,9 @@ def test_who_comes_second_waits_or_gives_up(tmp_path, capsys):
     assert "data: another process is packing it; waiting" in capsys.readouterr().err
     with alone(path, "packing it") as waited:
         assert not waited
+
+
+def test_the_working_directory_can_be_held(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with alone(Path(), "working here"):
+        assert (tmp_path.parent / f".{tmp_path.name}.lock").exists()

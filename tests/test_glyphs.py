@@ -54,6 +54,10 @@ def test_splits_lie_one_after_the_other(packed):
     assert [split for split, _ in itertools.groupby(packed.classes["split"])] == list(SPLITS)
 
 
+def test_an_image_is_of_the_class_of_its_character(packed):
+    assert (packed.origins["place"] == packed.classes["class"].to_numpy()[packed.labels]).all()
+
+
 def test_rendering_goes_on_from_any_image():
     source = glyphs.source(spec(size=16))
     whole = list(map(source.decode, itertools.islice(source.items(0), 12)))

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import scipy
 import torch
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mlcl import config
-from mlcl.objectives import Objective, contrast
+from mlcl.objectives import Objective, ProjectionHead, contrast
 
 
 def naive_contrast(z, labels, temperature):
@@ -88,6 +89,17 @@ def test_objective_is_the_weighted_sum_over_levels():
     expected += 0.5 * -sum(float(log_p[i, y]) for i, y in enumerate(both)) / 8
     assert float(parts["loss"]) == pytest.approx(expected, rel=1e-6)
     assert set(parts) == {"loss", "cross_entropy", "accuracy", "level1", "level2"}
+    assert float(parts["accuracy"]) == pytest.approx(np.mean(log_p.argmax(1).numpy() == both))
+
+
+def test_the_projection_head_is_two_layers_with_relu_onto_the_sphere():
+    torch.manual_seed(0)
+    head = ProjectionHead(6, 4).double().requires_grad_(False)
+    first, second = head[0], head[2]
+    x = torch.randn(5, 6).double()
+    hidden = np.maximum(x.numpy() @ first.weight.numpy().T + first.bias.numpy(), 0)
+    out = hidden @ second.weight.numpy().T + second.bias.numpy()
+    np.testing.assert_allclose(head(x).numpy(), out / np.linalg.norm(out, axis=1, keepdims=True), rtol=1e-9)
 
 
 def test_deep_supervision_adds_the_cross_entropy_of_earlier_levels():

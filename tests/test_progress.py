@@ -35,3 +35,15 @@ def test_units_that_take_longer_later_are_allowed_for(clock, capsys):
     bar.advance(50)
     bar.say("")
     assert capsys.readouterr().err == "stage  50% 5 images/s, 00:30 left\n"
+
+
+def test_a_log_gets_a_line_now_and_then(clock, capsys):
+    bar = Progress("stage", 100, "images")
+    bar.status = "loss 1.0"
+    bar.advance(10)
+    assert capsys.readouterr().err == ""
+    clock[0] = progress.LOG_SECONDS + 1
+    bar.advance(10)
+    assert capsys.readouterr().err.startswith("stage  20% ")
+    bar.advance(10)
+    assert capsys.readouterr().err == ""

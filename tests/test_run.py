@@ -131,6 +131,12 @@ def test_a_student_finds_its_teacher(tiny_data, tmp_path):
     teacher = results.model("tiny/cross_entropy/0").read_bytes()
     assert made_by["teacher"] == hashlib.sha256(teacher).hexdigest()
 
+    _, made_by = encoders.load(results.model("tiny/cross_entropy/0"))
+    other = encoders.Encoder(experiment.encoder, [0.4], [0.2])
+    encoders.save(other, results.model("tiny/cross_entropy/0"), made_by)
+    with pytest.raises(UserError, match=r"student/0/model\.safetensors: has learnt from another model than .*; delete"):
+        run(experiment, tmp_path, max_minutes=60)
+
 
 def test_data_of_another_definition_are_not_taken_for_the_configs(tiny_data, tmp_path):
     shutil.copytree(tiny_data, tmp_path / "data" / "packed" / "tiny")

@@ -20,7 +20,7 @@ from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 from mlcl.files import alone
 from mlcl.sgd import SGD
-from mlcl.train import Run, collapsed, copied, learning_rate, pixels, train
+from mlcl.train import Run, collapsed, copied, learning_rate, order, pixels, train
 
 CPU = torch.device("cpu")
 
@@ -122,17 +122,22 @@ def test_sgd_is_torchs():
             optimiser.restore(state)
 
 
-def test_a_state_from_the_middle_of_an_epoch_is_exact(tiny_data):
+DROPPING = {"name": "resnet12", "width": 2, "drop_block": 0.3}
+
+
+@pytest.mark.parametrize("encoder", [{}, DROPPING])
+def test_a_state_from_the_middle_of_an_epoch_is_exact(tiny_data, encoder):
     """Of an epoch after the first that met the validation classes, so that the history has their figures."""
-    packed = Packed(tiny_data)
-    one = Run(packed, method(), 0, CPU)
+    packed, spec = Packed(tiny_data), method()
+    spec = config.Method(objective=spec.objective, encoder=encoder or spec.encoder, training=spec.training)
+    one = Run(packed, spec, 0, CPU)
     for _ in range(2 * one.steps_per_epoch):
         one.advance()
         if one.step % one.steps_per_epoch == 0:
             one.close_epoch()
     one.advance()
     assert 0 < one.history[-1]["val_last_level"] <= 1
-    other = Run(packed, method(), 0, CPU)
+    other = Run(packed, spec, 0, CPU)
     saved = io.BytesIO()
     torch.save(one.state(), saved)
     other.restore(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
@@ -142,25 +147,77 @@ def test_a_state_from_the_middle_of_an_epoch_is_exact(tiny_data):
         assert float(a["loss"]) == float(b["loss"])
 
 
-def test_another_recipe_does_not_continue_this_one(tiny_data, tmp_path, capsys):
-    spec = method()
-    first = run(tiny_data, tmp_path, spec)
-    state = tmp_path / "scratch" / "state-000000000000.pt"
-    state.write_bytes(b"of another recipe")
-    again = weights(first)
-    assert weights(run(tiny_data, tmp_path, spec)) == again
-    assert state.read_bytes() == b"of another recipe"
+def stopped(data, folder, monkeypatch):
+    """The state of a training that was stopped before its model was saved."""
+    with monkeypatch.context() as patch:
+        patch.setattr("mlcl.train.save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(data, folder, method())
+    (state,) = (folder / "scratch").glob("state*.pt")
+    return state
+
+
+@pytest.mark.parametrize("other", ["recipe", "seed", "code"])
+def test_another_recipe_seed_or_code_does_not_continue_a_training(tiny_data, tmp_path, monkeypatch, capsys, other):
+    state = stopped(tiny_data, tmp_path, monkeypatch)
+    before, spec, seed = state.read_bytes(), method(**({"weight_decay": 0.1} if other == "recipe" else {})), 0
+    if other == "seed":
+        seed = 1
+    if other == "code":
+        monkeypatch.setattr("mlcl.train.fingerprint", lambda _: "of other code")
+    found = weights(run(tiny_data, tmp_path, spec, seed))
     assert f"{state}: is of another recipe, data or version; not continued" in capsys.readouterr().err
+    assert state.read_bytes() == before
+    assert found == weights(run(tiny_data, tmp_path / "afresh", spec, seed))
+
+
+def test_a_training_that_was_stopped_is_continued(tiny_data, tmp_path, monkeypatch, capsys):
+    state = stopped(tiny_data, tmp_path, monkeypatch)
+    run(tiny_data, tmp_path, method())
+    assert f"{state}: continuing from step " in capsys.readouterr().err
+    assert not state.exists()
+
+
+def test_every_epoch_meets_every_image_in_an_order_of_its_own():
+    orders = [order(50, 0, epoch).tolist() for epoch in range(3)]
+    assert all(sorted(each) == list(range(50)) for each in orders)
+    assert len(set(map(tuple, orders))) == 3
+
+
+def test_steps_follow_the_schedule_and_an_epochs_row_is_their_mean(tiny_data):
+    spec = method()
+    one = Run(Packed(tiny_data), spec, 0, CPU)
+    losses = []
+    for step in range(one.steps_per_epoch):
+        losses.append(float(one.advance()["loss"]))
+        assert one.rate == learning_rate(spec.training, step / one.steps)
+    row = one.close_epoch()
+    assert row["loss"] == pytest.approx(np.mean(losses), rel=1e-9)
+    assert row["learning_rate"] == one.rate
+    second = [float(one.advance()["loss"]) for _ in range(one.steps_per_epoch)]
+    assert one.close_epoch()["loss"] == pytest.approx(np.mean(second), rel=1e-9)
+
+
+def test_weight_decay_and_momentum_are_the_recipes(tiny_data):
+    found = []
+    for changed in ({}, {"weight_decay": 0.1}, {"momentum": 0.5}):
+        one = Run(Packed(tiny_data), method(**changed), 0, CPU)
+        for _ in range(3):
+            one.advance()
+        found.append(next(one.encoder.parameters()).detach().numpy().tobytes())
+    assert len(set(found)) == 3
+
+
+def test_processes_of_torchrun_start_none_themselves(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.distributed.is_torchelastic_launched", lambda: True)
+    with pytest.raises(UserError, match="--gpus: torchrun has started the processes"):
+        train(tiny_data, method(), 0, [CPU, CPU], tmp_path / "out", tmp_path / "out", tmp_path / "scratch")
 
 
 def test_a_damaged_state_is_named_and_left(tiny_data, tmp_path, monkeypatch):
-    monkeypatch.setattr("mlcl.train.save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        run(tiny_data, tmp_path, method())
-    (state,) = (tmp_path / "scratch").glob("state*.pt")
+    state = stopped(tiny_data, tmp_path, monkeypatch)
     damaged = state.read_bytes()[:-200]
     state.write_bytes(damaged)
-    monkeypatch.undo()
     with pytest.raises(UserError, match=r"state-.*\.pt: is damaged \(.+\); delete it"):
         run(tiny_data, tmp_path, method())
     assert state.read_bytes() == damaged

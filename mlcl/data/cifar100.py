@@ -38,6 +38,7 @@ def source(spec: config.CifarFs | config.Fc100, folder: Path) -> Source:
         classes=classes,
         labels=np.concatenate(labels),
         origins=pd.concat(origins, ignore_index=True),
+        root=folder,
         items=lambda start: iter(together[start:]),
         decode=partial(images.resize, size=spec.size),
         shape=(spec.size, spec.size, 3),

@@ -31,6 +31,7 @@ def source(spec: config.Folder, folder: Path) -> Source:
         classes=classes,
         labels=np.array([number[name] for _, name, _ in files]),
         origins=pd.DataFrame({"file": [str(path.relative_to(folder)) for path in paths], "place": ""}),
+        root=folder,
         items=lambda start: iter(paths[start:]),
         decode=partial(images.read, size=spec.size, crop=True),
         shape=(spec.size, spec.size, 3),

@@ -56,6 +56,7 @@ def source(spec: config.Omniglot, folder: Path) -> Source:
             [(str(path.relative_to(folder)), f"turn {90 * turn}") for *_, path in files for turn in turns],
             columns=["file", "place"],
         ),
+        root=folder,
         items=items,
         decode=partial(_drawing, size=spec.size),
         shape=(spec.size, spec.size, 1),

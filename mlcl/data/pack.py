@@ -27,6 +27,7 @@ import pandas as pd
 
 from mlcl.data.packed import FILES, SPLITS, sha256
 from mlcl.files import alone, clear_unfinished, replacing
+from mlcl.fingerprint import fingerprint
 from mlcl.progress import Progress
 
 BATCH = 64  # images that a process decodes at a time
@@ -49,7 +50,7 @@ class Source:
     labels: np.ndarray
     """int [N]: the class of each image, in the order in which the source gives them."""
     origins: pd.DataFrame
-    """N rows in the same order: `file`, and `place` in it (a name or number, as text)."""
+    """N rows in the same order: `file`, relative to `root`, and `place` in it (a name or number, as text)."""
     items: Callable[[int], Iterator[Any]]
     """From image number `start` on, what `decode` makes an image of: bytes, a path, an array."""
     decode: Callable[[Any], np.ndarray]
@@ -59,14 +60,16 @@ class Source:
     """Whether an image and its mirror image show the same class."""
     provenance: dict[str, Any]
     """Goes into the manifest: what the images were made from, in a form that does not depend on the machine."""
+    root: Path | None = None
+    """Where the files of `origins` lie; None: they are no files of the user's, who might change them."""
 
 
 def pack(source: Source, folder: Path) -> None:
     """Write `source` into `folder` in constant memory; what was packed there is replaced once all is written.
 
-    After a kill, packing the same source goes on where it was; while another process packs it into the same folder, it
-    is waited for. Raises `UserError` where an image cannot be decoded, ValueError where the source gives more or fewer
-    images than it has labels.
+    After a kill, packing goes on where it was, if neither the source nor its files nor the code have changed. While
+    another process packs it into the same folder, it is waited for. Raises `UserError` where an image cannot be
+    decoded, ValueError where the source gives more or fewer images than it has labels.
     """
     with alone(folder, "packing it") as waited:
         if not (waited and _is_of(source, folder)):
@@ -170,7 +173,10 @@ class _Unfinished:
     def __init__(self, folder: Path, source: Source):
         self.part, self.record = folder / "images.npy.part", folder / "progress.json"
         self.shape = (len(source.labels), *source.shape)
-        what = json.dumps([source.provenance, self.shape], sort_keys=True)
+        files = source.origins["file"].unique() if source.root else ()
+        stats = [(source.root / file).stat() for file in files]
+        changed = [(found.st_size, found.st_mtime_ns) for found in stats]  # or not, since the packing was stopped
+        what = json.dumps([source.provenance, self.shape, fingerprint("data.sources"), changed], sort_keys=True)
         origins = pd.util.hash_pandas_object(source.origins, index=False).to_numpy().tobytes()
         self.key = hashlib.sha256(what.encode() + source.labels.tobytes() + origins).hexdigest()
         self.done, self.levels = 0, np.zeros((source.shape[-1], 256), np.int64)  # by channel, from black to white

@@ -54,6 +54,7 @@ def source(spec: config.TieredImagenet, folder: Path) -> Source:
         classes=classes,
         labels=np.concatenate(labels),
         origins=pd.concat(origins, ignore_index=True),
+        root=folder,
         items=items,
         decode=partial(_image, size=spec.size),
         shape=(spec.size, spec.size, 3),

@@ -58,7 +58,7 @@ def shots(results: pd.DataFrame) -> dict[str, bytes]:
         for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):
             for title, look in looks(titles).items():
                 for role, line in LINES.items():
-                    own = lines.get_group((dataset, title, role))
+                    own = lines.get_group((dataset, title, role)).sort_values("shot")
                     style = look | line | {"markersize": 4.5, "capsize": 2, "elinewidth": 1, "linewidth": 1.2}
                     axes.errorbar(own["shot"], own["mean"], own["ci95"], **style)
             axes.set_xscale("log")
