@@ -550,11 +550,12 @@ class EachKeyOnce(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
-        keys = [key for key, _ in node.value]  # what `<<` merges is not among them yet
-        for place, key in enumerate(keys):
-            if key.value in [other.value for other in keys[:place]]:
+        known: set[str] = set()
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:  # `<<` is not merged yet
+            if key.value in known:
                 problem = f"line {key.start_mark.line + 1} has {key.value} again; rename or remove it"
                 raise yaml.constructor.ConstructorError(problem=problem)
+            known.add(key.value)
         return node
 
 

@@ -43,7 +43,7 @@ def evaluate(
             raise UserError(
                 "choose: true needs the validation classes' features; add --validation FILE and --choices FILE"
             )
-        _check_encoder(validation_file, features.load(validation_file), features.load(features_file), features_file)
+        _check_encoder(validation_file, features_file)
         choosing = choice.evaluation(spec)
         rows, levels = _solve(packed, validation_file, choosing, run, device, None, base_file, threads)
         evaluations.write(choices_out, run, rows, choosing, sha256)
@@ -75,14 +75,14 @@ def _solve(
             raise UserError(f"support_copies: {spec.support_copies} needs the copies' features; add --copies FILE")
         number = spec.support_copies * len(split.labels)
         supports = _load(copies_file, number, f"{spec.support_copies} copies of the {spec.split} split of {data}")
-        _check_encoder(copies_file, supports, queries, features_file)
+        _check_encoder(copies_file, features_file)
     if spec.centred:
         if base_file is None:
             raise UserError(
                 f"processing: {', '.join(spec.processing)} needs the base classes' features; add --base FILE"
             )
         base = _load(base_file, len(packed.split("train").labels), f"the train split of {data}")
-        _check_encoder(base_file, base, queries, features_file)
+        _check_encoder(base_file, features_file)
     tasks = {
         shot: sample(
             split.labels, split=spec.split, episodes=spec.episodes, way=spec.way, shot=shot, queries=spec.queries,
@@ -113,6 +113,6 @@ def _load(path: Path, images: int, what: str) -> features.Features:
     return stored
 
 
-def _check_encoder(path: Path, found: features.Features, others: features.Features, of: Path) -> None:
-    if found.dims != others.dims:
+def _check_encoder(path: Path, of: Path) -> None:
+    if features.load(path).dims != features.load(of).dims:
         raise UserError(f"{path}: is of another encoder than {of}; give the features of one model")

@@ -239,9 +239,9 @@ def train(
     if teacher and not method.objective.distillation:
         raise UserError(f"{teacher}: the method has no objective.distillation, and so no use for a teacher")
     arguments = (data, method, seed, devices, out, records, scratch, time.time() + 60 * max_minutes, teacher)
-    if len(devices) > 1 and torch.distributed.is_torchelastic_launched():
-        raise UserError("--gpus: torchrun has started the processes, one a GPU; leave --gpus out")
     if len(devices) > 1:
+        if torch.distributed.is_torchelastic_launched():
+            raise UserError("--gpus: torchrun has started the processes, one a GPU; leave --gpus out")
         distributed.launch(len(devices), _train, *arguments)
     else:
         _train(*arguments)

@@ -183,6 +183,6 @@ def test_branches_bring_every_level_to_the_width_of_the_last(name):
     assert [m.shape[-1] for m in encoder.maps(images)] == [3, 3, 3, 2]
     assert torch.equal(encoder(images)[-1], trunk(images)[-1])
     level3 = trunk.maps(images)[2]
-    convolution, norm, _ = encoder.network.branches[2][0]
-    halved = F.leaky_relu(norm(F.conv2d(level3, convolution.weight, stride=2, padding=1)), 0.1)
+    convolution, after, _ = encoder.network.branches[2][0]
+    halved = F.leaky_relu(norm(F.conv2d(level3, convolution.weight, stride=2, padding=1), after), 0.1)
     assert torch.allclose(encoder.maps(images)[2], halved, atol=1e-6)

@@ -15,6 +15,7 @@ import pytest
 from mlcl.data import pack as packing
 from mlcl.data.pack import Class, Source, pack
 from mlcl.data.packed import Packed, identity
+from mlcl.data.sources import MODULES
 from mlcl.errors import UserError
 
 CLASSES = [Class("a", "letters", "train"), Class("b", "letters", "train"), Class("1", "digits", "val")]
@@ -145,6 +146,22 @@ def test_an_unfinished_packing_of_something_else_is_not_continued(tmp_path, monk
     others = np.array([0, 1, 2, 0, 2])
     pack(source(255 - images, others)[1], tmp_path)
     assert (Packed(tmp_path).images == (255 - images)[np.argsort(others, kind="stable")]).all()
+
+
+def test_an_unfinished_packing_by_other_code_is_not_continued(tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(packing, "BATCH", 1)
+    images, given = source()
+    with pytest.raises(UserError):
+        pack(source(images, decode=partial(refuse, bad=images[4]))[1], tmp_path)  # negatives, as of other code
+    assert json.loads((tmp_path / "progress.json").read_text())["done"] > 0
+    monkeypatch.setattr(packing, "fingerprint", lambda *_: "of other code")
+    pack(given, tmp_path)
+    assert (Packed(tmp_path).images == images[ORDER]).all()
+
+
+def test_the_code_of_a_packing_is_that_of_every_source():
+    assert {"data.images", "data.splits", *(f"data.{name}" for name in MODULES.values())} <= set(packing.CODE)
 
 
 @pytest.mark.parametrize("between", ["another packing", "other files"])

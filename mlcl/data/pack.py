@@ -11,6 +11,7 @@ import json
 import math
 import multiprocessing
 import os
+import pkgutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from mlcl.files import alone, clear_unfinished, replacing
 from mlcl.fingerprint import fingerprint
 from mlcl.progress import Progress
 
+CODE = [f"data.{module.name}" for module in pkgutil.iter_modules([str(Path(__file__).parent)])]  # whoever reads it
 BATCH = 64  # images that a process decodes at a time
 SAVE_SECONDS = 5.0
 
@@ -176,7 +178,7 @@ class _Unfinished:
         files = source.origins["file"].unique() if source.root else ()
         stats = [(source.root / file).stat() for file in files]
         changed = [(found.st_size, found.st_mtime_ns) for found in stats]  # or not, since the packing was stopped
-        what = json.dumps([source.provenance, self.shape, fingerprint("data.sources"), changed], sort_keys=True)
+        what = json.dumps([source.provenance, self.shape, fingerprint(*CODE), changed], sort_keys=True)
         origins = pd.util.hash_pandas_object(source.origins, index=False).to_numpy().tobytes()
         self.key = hashlib.sha256(what.encode() + source.labels.tobytes() + origins).hexdigest()
         self.done, self.levels = 0, np.zeros((source.shape[-1], 256), np.int64)  # by channel, from black to white
