@@ -195,6 +195,18 @@ class Distillation(Part):
     temperature: Annotated[float, Field(gt=0)] = 4.0
 
 
+class SelfDistillation(Part):
+    """What the last level says of the base classes is learnt by the classifiers of earlier ones too, with the values of
+    Zhang et al. (2019), Be Your Own Teacher: in the place of level l's cross-entropy of deep supervision stands
+
+        (1 - weight) * CE_l + weight * temperature^2 * KL(p_last, p_l)
+
+    with p the classes' probabilities at that temperature; those of the last level are taken as given."""
+
+    weight: Fraction = 0.5
+    temperature: Annotated[float, Field(gt=0)] = 3.0
+
+
 class Objective(Part):
     """loss = cross_entropy * CE + sum over levels l of levels[l] * contrast(z_l); `deep_supervision` and `Distillation`
     add to it."""
@@ -203,6 +215,8 @@ class Objective(Part):
     """Weight of the cross-entropy on the last level's representation."""
     deep_supervision: dict[Positive, Annotated[float, Field(gt=0)]] = {}
     """The earlier levels that get a cross-entropy too, each with its weight (Lee et al. 2015)."""
+    self_distillation: SelfDistillation | None = None
+    """Whether these levels learn from the last one besides."""
     contrast: Literal["simclr", "supcon"] | None = None
     """`simclr`: NT-Xent, the other view alone is positive; `supcon`: every view of the same class is."""
     levels: dict[Positive, Annotated[float, Field(gt=0)]] = {}
@@ -221,6 +235,8 @@ class Objective(Part):
             raise ValueError("nothing to learn: give cross_entropy a weight, or set contrast and levels")
         if self.deep_supervision and not self.cross_entropy:
             raise ValueError("deep_supervision adds to the last level's cross-entropy: give cross_entropy a weight")
+        if self.self_distillation and not self.deep_supervision:
+            raise ValueError("self_distillation teaches the classifiers of earlier levels: set deep_supervision too")
         if self.distillation and not self.cross_entropy:
             raise ValueError("distillation is between classifiers of the base classes: give cross_entropy a weight")
         return self

@@ -2,6 +2,7 @@
 
 loss = cross_entropy * CE + sum over levels l of w_l * contrast(z_l),   z_l = g_l(r_l) / |g_l(r_l)|
 loss = loss + sum over earlier levels l of v_l * CE_l                   where there is deep supervision
+CE_l = (1 - s) * CE_l + s * T^2 * KL(p_last, p_l)                       where they learn from the last level too
 loss = (1 - w) * loss + w * T^2 * KL(p_teacher, p)                      where there is a teacher
 
 with r_l the level's representation and g_l its head (Multi-Level Contrastive Learning, arXiv 2107.07608; the
@@ -108,8 +109,12 @@ class Objective(nn.Module):
             loss = loss + self.spec.cross_entropy * parts["cross_entropy"]
         for level, weight in self.spec.deep_supervision.items():
             early = distributed.gather(self.early[str(level)](representations[level - 1]), len(labels))
-            parts[f"cross_entropy_level{level}"] = F.cross_entropy(early, both)
-            loss = loss + weight * parts[f"cross_entropy_level{level}"]
+            parts[f"cross_entropy_level{level}"] = own = F.cross_entropy(early, both)
+            if taught := self.spec.self_distillation:
+                from_last = divergence(early, logits.detach(), taught.temperature)
+                parts["self_distillation"] = parts.get("self_distillation", 0) + weight * from_last
+                own = (1 - taught.weight) * own + taught.weight * from_last
+            loss = loss + weight * own
         image = torch.arange(len(labels), device=labels.device)
         same = both if self.spec.contrast == "supcon" else torch.cat([image, image])
         for level, weight in self.spec.levels.items():

@@ -56,6 +56,10 @@ def test_methods_inherit_key_by_key(write_config):
             {"methods.multi_level.objective.deep_supervision": {1: 1}},
             "methods.multi_level.objective: deep_supervision adds to the last level's cross-entropy: give",
         ),
+        (
+            {"methods.cross_entropy.objective.self_distillation": {}},
+            "methods.cross_entropy.objective: self_distillation teaches the classifiers of earlier levels: set deep",
+        ),
         ({"methods.multi_level.objective.levels": {}}, "contrast and levels go together"),
         ({"methods.cross_entropy.objective.cross_entropy": 0}, "nothing to learn"),
         ({"encoder.drop_block": 0.1}, "drop_block is for resnet12"),

@@ -34,7 +34,13 @@ CASES = {
         "branches, deep supervision": method(
             17,
             encoder={"width": 4, "branches": True},
-            objective={"cross_entropy": 1, "deep_supervision": {1: 1, 3: 0.5}, "contrast": "supcon", "levels": {2: 1}},
+            objective={
+                "cross_entropy": 1,
+                "deep_supervision": {1: 1, 3: 0.5},
+                "self_distillation": {},
+                "contrast": "supcon",
+                "levels": {2: 1},
+            },
         ),
         "with a teacher": method(17, objective={"cross_entropy": 1, "distillation": {"teacher": "any"}}),
         "resnet12, shares of 3 and 4": method(7, encoder={"name": "resnet12", "width": 2, "pool": 2}),

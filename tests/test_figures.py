@@ -135,7 +135,7 @@ def metrics(folder, dataset, method, seed, loss, **columns):
 def test_training_curves_are_means_over_seeds(tmp_path, monkeypatch):
     paths = [
         metrics(tmp_path, "d", "two", 0, [4, 3, 2, 1], level2=[4, 3, 2, 1]),
-        metrics(tmp_path, "d", "one", 0, [4, 3, 2, 1], cross_entropy=[4, 3, 2, 1], distillation=[1, 1, 1, 0]),
+        metrics(tmp_path, "d", "one", 0, [4, 3, 2, 1], cross_entropy=[4, 3, 2, 1], self_distillation=[1, 1, 1, 0]),
         metrics(tmp_path, "d", "two", 1, [6, 5, 4, 3], level2=[6, 5, 4, 3]),
         metrics(tmp_path, "e", "two", 0, [1, 1, 1, 1], level2=[1, 1, 1, 1]),
     ]

@@ -73,9 +73,9 @@ def test_contrast_without_any_positive_is_zero_and_has_a_finite_gradient():
     assert torch.isfinite(z.grad).all()
 
 
-def objective(**spec):
+def objective(dims=(3, 4), **spec):
     torch.manual_seed(0)
-    return Objective(config.Objective(**spec), dims=[3, 4], classes=5).double().requires_grad_(False)
+    return Objective(config.Objective(**spec), dims=list(dims), classes=5).double().requires_grad_(False)
 
 
 def test_objective_is_the_weighted_sum_over_levels():
@@ -112,6 +112,27 @@ def test_deep_supervision_adds_the_cross_entropy_of_earlier_levels():
     early = -sum(scipy.special.log_softmax(logits, 1)[i, y] for i, y in enumerate([0, 1, 0, 2] * 2)) / 8
     assert float(parts["cross_entropy_level1"]) == pytest.approx(early, rel=1e-9)
     assert float(parts["loss"]) == pytest.approx(float(plain(levels, labels)["loss"]) + 2 * early, rel=1e-9)
+
+
+def test_self_distillation_teaches_earlier_levels_what_the_last_one_says():
+    deep = {"cross_entropy": 0.5, "deep_supervision": {1: 2.0, 2: 0.3}, "contrast": "supcon", "levels": {3: 1.0}}
+    loss = objective((3, 4, 5), **deep, self_distillation={"weight": 0.25, "temperature": 3.0})
+    plain = objective((3, 4, 5), **deep)
+    plain.load_state_dict(loss.state_dict())
+    levels, labels = [torch.randn(8, d).double().requires_grad_() for d in (3, 4, 5)], torch.tensor([0, 1, 0, 2])
+    parts, without = loss(levels, labels), plain(levels, labels)
+    value = {name: part.item() for name, part in parts.items()}
+    logits = [m(x).detach().numpy() for m, x in zip([*loss.early.values(), loss.classifier], levels, strict=True)]
+    *ours, theirs = (scipy.special.softmax(x / 3, 1) for x in logits)
+    divergence = [9 * scipy.special.rel_entr(theirs, p).sum(1).mean() for p in ours]
+    assert value["self_distillation"] == pytest.approx(2 * divergence[0] + 0.3 * divergence[1], rel=1e-9)
+    expected = without["loss"].item()
+    for level, weight in {1: 2.0, 2: 0.3}.items():
+        expected += 0.25 * weight * (divergence[level - 1] - value[f"cross_entropy_level{level}"])
+    assert value["loss"] == pytest.approx(expected, rel=1e-9)
+    # The last level teaches and does not learn from it.
+    gradient, untaught = (torch.autograd.grad(made["loss"], levels[2])[0] for made in (parts, without))
+    torch.testing.assert_close(gradient, untaught, rtol=1e-9, atol=0)
 
 
 def test_distillation_is_the_divergence_from_the_teacher():

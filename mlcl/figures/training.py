@@ -18,7 +18,11 @@ from mlcl.files import write_all
 VALIDATION = {"val_last_level": "-", "val_ensemble": "--"}
 # The later a level, the fuller its line.
 DASHES = ((0, (1, 1.5)), (0, (3, 1, 1, 1)), (0, (5, 2)), "-")
-OTHERS = {"cross_entropy": (0, (8, 1.5, 1, 1.5, 1, 1.5)), "distillation": (0, (8, 1.5, 2.5, 1.5))}
+OTHERS = {
+    "cross_entropy": (0, (8, 1.5, 1, 1.5, 1, 1.5)),
+    "distillation": (0, (8, 1.5, 2.5, 1.5)),
+    "self_distillation": (0, (8, 1.5, 2.5, 1.5, 2.5, 1.5)),
+}
 EARLY = ((0, (8, 1.5, *5 * (1, 1.5))), (0, (8, 1.5, *4 * (1, 1.5))), (0, (8, 1.5, *3 * (1, 1.5))))  # deep supervision
 
 
@@ -108,4 +112,4 @@ def _key(axes: Axes, dashes: Mapping[str, object]) -> None:
 def _words(name: str) -> str:
     """level 4 for level4."""
     words = name.removeprefix("val_").replace("level", "level ").replace("_", " ").strip()
-    return words.replace("cross entropy", "cross-entropy")
+    return words.replace("cross entropy", "cross-entropy").replace("self distillation", "self-distillation")

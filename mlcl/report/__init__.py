@@ -126,7 +126,8 @@ def _loss(spec: config.Objective) -> str:
     if spec.cross_entropy:
         parts.append("cross-entropy" + _weight(spec.cross_entropy))
     if spec.deep_supervision:
-        parts.append("cross-entropy" + _at(spec.deep_supervision))
+        taught = spec.self_distillation and f" ({spec.self_distillation.weight:g} of it learnt from the last level)"
+        parts.append("cross-entropy" + _at(spec.deep_supervision) + (taught or ""))
     if spec.levels:
         parts.append(spec.contrast + _at(spec.levels))
     learnt = spec.distillation and f", {spec.distillation.weight:g} of it distillation from {spec.distillation.teacher}"
