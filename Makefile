@@ -12,8 +12,9 @@ results: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-# And the slow ones: DVC beside Snakemake, several processes, kills, and Slurm where one answers (tests/slurm.sh start).
-SLOW := distributed or dvc or kills or slurm
+# And the slow ones: several processes, DVC beside Snakemake, kills, the numbers in results/, and Slurm where one answers
+# (tests/slurm.sh start).
+SLOW := distributed or dvc or kills or results or slurm
 test-all: test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[slurm]'
 	$(BIN)/python -m pytest -m "$(SLOW)"

@@ -41,6 +41,7 @@ def test_every_number_is_the_episodes(rich):
         assert sum("±" in cell for cell, _ in cells) == sum(line.count("±") for line in rows) > 0
 
 
+@pytest.mark.results
 @pytest.mark.parametrize("name", COMMITTED)
 def test_every_committed_number_is_the_episodes(name):
     if not (RESULTS / name / "evaluations").exists():

@@ -276,12 +276,13 @@ def test_numbers_of_ones_own_reach_the_comparison_and_a_change_of_them_costs_the
     done = checkout.snakemake("--dry-run")
     assert done.returncode != 0
     assert "own.csv, line 2: accuracy: Input should be less than or equal to 100" in done.stdout + done.stderr
-    for accuracy in (81.25, 81.5):
-        own.write_text(f"method,dataset,shot,accuracy\nMine,plain,1,{accuracy}\n")
-        assert checkout.jobs("tables") == {"make_tables": 1, "tables": 1}
-        assert checkout.snakemake("tables").returncode == 0
-        assert f"{accuracy:.2f}" in (checkout.results / "tables" / "comparison.md").read_text()
+    own.write_text("method,dataset,shot,accuracy\nMine,plain,1,81.25\n")
+    assert checkout.jobs("tables") == {"make_tables": 1, "tables": 1}
+    assert checkout.snakemake("tables").returncode == 0
+    assert "81.25" in (checkout.results / "tables" / "comparison.md").read_text()
     assert checkout.jobs("tables") == {}
+    own.write_text("method,dataset,shot,accuracy\nMine,plain,1,81.5\n")
+    assert checkout.jobs("tables") == {"make_tables": 1, "tables": 1}
 
 
 def test_a_second_snakemake_on_the_same_experiment_is_told_so(checkout):
