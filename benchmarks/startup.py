@@ -28,7 +28,7 @@ def train(packed: Path) -> None:
 
 
 def main(out: Path) -> None:
-    stages = ("train", "features", "evaluate", "tables")
+    stages = ("train", "extract", "evaluate", "tables")
     commands = {
         "mlcl --help": (("-m", "mlcl", "--help"), "0.3"),
         "snakemake -n, all to do": (("-m", "snakemake", "-n", "--forceall"), "3"),

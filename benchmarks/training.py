@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from torchvision import transforms
 
 from benchmarks.compare import RUNS, alternate, write
-from mlcl import augment, config, features, hardware, seeds
+from mlcl import augment, config, embed, hardware, seeds
 from mlcl.data.pack import Class, Source, pack
 from mlcl.data.packed import Packed
 from mlcl.encoders import Encoder
@@ -243,8 +243,8 @@ def breakdown(packed: Packed, case: Case) -> tuple[list[dict[str, object]], dict
         step_in_parts(run, laps, i)
         run.validate()
         laps.end("validation")
-        images = features.batches(run.validation.images, DEVICE)
-        list(features.embed(run.encoder, images, DEVICE, run.method.training.precision))
+        images = embed.batches(run.validation.images, DEVICE)
+        list(embed.embed(run.encoder, images, DEVICE, run.method.training.precision))
         laps.end("extraction")
     seconds = laps.medians()
     views = 2 * case.batch

@@ -21,8 +21,9 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlcl import encoders, features, hardware, logistic
+from mlcl import encoders, hardware, logistic
 from mlcl.data import folder, images
+from mlcl.embed import BATCH, batches, embed
 from mlcl.errors import UserError
 from mlcl.files import replacing
 from mlcl.progress import Progress
@@ -70,9 +71,9 @@ def classify(
 
         def vectors(paths: list[Path]) -> Iterator[list[Tensor]]:
             """Batches of unit vectors, one [n, D_l] a level."""
-            for start in range(0, len(paths), features.BATCH):
-                pixels = np.stack(list(pool.map(decode, paths[start : start + features.BATCH])))
-                for found in features.embed(encoder, features.batches(pixels, device), device, precision):
+            for start in range(0, len(paths), BATCH):
+                pixels = np.stack(list(pool.map(decode, paths[start : start + BATCH])))
+                for found in embed(encoder, batches(pixels, device), device, precision):
                     if not all(level.isfinite().all() for level in found):
                         raise UserError(f"{model}: gives features that are not finite; train it again")
                     progress.advance(len(pixels))

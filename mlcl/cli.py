@@ -127,14 +127,14 @@ def run(given: argparse.Namespace) -> None:
 
 def features(given: argparse.Namespace) -> None:
     from mlcl import hardware
-    from mlcl.features import extract
+    from mlcl.extract import extract
 
     extract(given.data, given.model, hardware.devices(given.device)[0], given.out, given.overlap)
 
 
 def copies(given: argparse.Namespace) -> None:
     from mlcl import config, hardware
-    from mlcl.features import extract_copies
+    from mlcl.extract import extract_copies
 
     spec = config.part(config.Evaluation, given.evaluation)
     if not spec.support_copies:
@@ -152,7 +152,7 @@ def evaluate(given: argparse.Namespace) -> None:
     spec = config.part(config.Evaluation, given.evaluation)
     evaluate(
         given.data, given.features, spec, _run(given.run_name), hardware.devices(given.device)[0], given.out,
-        given.copies, given.base, given.validation, given.choices, given.threads,
+        given.choices, given.threads,
     )  # fmt: skip
 
 
@@ -307,15 +307,8 @@ def parser() -> argparse.ArgumentParser:
 
     command = stage(evaluate, "Solve the few-shot episodes with every classifier and representation.")
     packed(command)
-    command.add_argument("--features", type=Path, required=True, metavar="FILE", help="of the evaluation's split")
     command.add_argument(
-        "--copies", type=Path, metavar="FILE", help="of `mlcl copies`, where support_copies asks for it"
-    )
-    command.add_argument(
-        "--base", type=Path, metavar="FILE", help="features of the train split, where processing centres"
-    )
-    command.add_argument(
-        "--validation", type=Path, metavar="FILE", help="features of the val split, where choose asks for it"
+        "--features", type=Path, required=True, metavar="DIR", help="of `mlcl features`, with copies.npy if asked for"
     )
     command.add_argument(
         "--choices", type=Path, metavar="FILE", help="a parquet file for the accuracies that levels are chosen by"

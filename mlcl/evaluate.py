@@ -17,72 +17,58 @@ from mlcl.progress import Progress
 
 def evaluate(
     data: Path,
-    features_file: Path,
+    folder: Path,
     spec: config.Evaluation,
     run: tuple[str, str, int],
     device: torch.device,
     out: Path,
-    copies_file: Path | None = None,
-    base_file: Path | None = None,
-    validation_file: Path | None = None,
     choices_out: Path | None = None,
     threads: int = 1,
 ) -> None:
     """Write the file of `evaluations.write`: a row for each shot, processing, classifier, representation and episode.
 
-    `run` (data set, method, seed) names the rows; `base_file` has the features of the base classes' images, for the
-    processings that centre. Where `spec.choose` asks for it, `validation_file` has the features of the validation
-    classes' images, and `choices_out` gets such a file of their episodes, by which levels are chosen. The number of
-    `threads` does not change the result. Raises `UserError` where features are missing or a split is too small for the
-    episodes.
+    `folder` has the features of the splits, one model's, and `run` (data set, method, seed) names the rows. Where
+    `spec.choose` asks for it, `choices_out` gets such a file of episodes of the validation classes, by which levels are
+    chosen. The number of `threads` does not change the result. Raises `UserError` where features are missing, of other
+    images or of several encoders, and where a split is too small for the episodes.
     """
     packed, chosen = Packed(data), None
-    sha256 = packed.identity
     if spec.choose:
-        if validation_file is None or choices_out is None:
-            raise UserError(
-                "choose: true needs the validation classes' features; add --validation FILE and --choices FILE"
-            )
-        _check_encoder(validation_file, features_file)
+        if choices_out is None:
+            raise UserError("choose: true solves episodes of the validation classes too; add --choices FILE for them")
+        _check_encoder(folder / "val.npy", folder / f"{spec.split}.npy")
         choosing = choice.evaluation(spec)
-        rows, levels = _solve(packed, validation_file, choosing, run, device, None, base_file, threads)
-        evaluations.write(choices_out, run, rows, choosing, sha256)
+        rows, levels = _solve(packed, folder, choosing, run, device, threads)
+        evaluations.write(choices_out, run, rows, choosing, packed.identity)
         chosen = choice.choose(rows, levels)
-    rows, levels = _solve(packed, features_file, spec, run, device, copies_file, base_file, threads)
+    rows, levels = _solve(packed, folder, spec, run, device, threads)
     if chosen:
         rows = choice.add(rows, chosen)
         wanted = representations.names(levels, spec.subsets, spec.choose)
         rows = rows[rows["representation"].isin(wanted)]
-    evaluations.write(out, run, rows, spec, sha256, chosen)
+    evaluations.write(out, run, rows, spec, packed.identity, chosen)
 
 
 def _solve(
     packed: Packed,
-    features_file: Path,
+    folder: Path,
     spec: config.Evaluation,
     run: tuple[str, str, int],
     device: torch.device,
-    copies_file: Path | None,
-    base_file: Path | None,
     threads: int,
 ) -> tuple[pd.DataFrame, range]:
     """The rows of `evaluate` for one split, and the numbers of the levels."""
     split, data = packed.split(spec.split), packed.folder
-    queries = _load(features_file, len(split.labels), f"the {spec.split} split of {data}")
+    file, copies, train = (folder / f"{name}.npy" for name in (spec.split, "copies", "train"))
+    queries = _load(file, len(split.labels), f"the {spec.split} split of {data}")
     supports = base = None
     if spec.support_copies:
-        if copies_file is None:
-            raise UserError(f"support_copies: {spec.support_copies} needs the copies' features; add --copies FILE")
         number = spec.support_copies * len(split.labels)
-        supports = _load(copies_file, number, f"{spec.support_copies} copies of the {spec.split} split of {data}")
-        _check_encoder(copies_file, features_file)
+        supports = _load(copies, number, f"{spec.support_copies} copies of the {spec.split} split of {data}")
+        _check_encoder(copies, file)
     if spec.centred:
-        if base_file is None:
-            raise UserError(
-                f"processing: {', '.join(spec.processing)} needs the base classes' features; add --base FILE"
-            )
-        base = _load(base_file, len(packed.split("train").labels), f"the train split of {data}")
-        _check_encoder(base_file, features_file)
+        base = _load(train, len(packed.split("train").labels), f"the train split of {data}")
+        _check_encoder(train, file)
     tasks = {
         shot: sample(
             split.labels, split=spec.split, episodes=spec.episodes, way=spec.way, shot=shot, queries=spec.queries,

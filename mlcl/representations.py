@@ -16,7 +16,7 @@ def level(number: int | str) -> str:
 
 def names(levels: Sequence[int], subsets: bool = False, choose: bool = False) -> list[str]:
     """The representations of an encoder with these levels: each level, both ensembles of all of them and, if asked
-    for, the ensembles of some, and what is chosen of all these on the validation classes."""
+    for, the ensembles of some, and what is chosen of the levels and their ensembles on the validation classes."""
     some = [subset(chosen) for chosen in partial(levels)] if subsets else []
     both = [JOINT, ENSEMBLE] if len(levels) > 1 else []
     return [*map(level, levels), *both, *some, *([CHOSEN] if choose else [])]

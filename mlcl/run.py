@@ -20,7 +20,7 @@ from mlcl.data.pack import pack
 from mlcl.data.packed import Packed, sha256
 from mlcl.errors import UserError
 from mlcl.evaluate import evaluate
-from mlcl.features import extract, extract_copies
+from mlcl.extract import extract, extract_copies
 from mlcl.paths import Results
 from mlcl.train import train
 
@@ -76,11 +76,8 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                 extract_copies(data.folder, model, spec.split, spec.support_copies, spec.seed, devices[0], copies)
         if not evaluation.exists():
             with Stage(f"evaluate {name}", deadline):
-                given = copies if spec.support_copies else None
-                run = (dataset, method, seed)
-                base, validation = results.features(name, "train"), results.features(name, "val")
                 evaluate(
-                    data.folder, features, spec, run, devices[0], evaluation, given, base, validation,
+                    data.folder, features.parent, spec, (dataset, method, seed), devices[0], evaluation,
                     results.choices(name), os.cpu_count() or 1,
                 )  # fmt: skip
 

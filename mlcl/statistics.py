@@ -17,7 +17,7 @@ from scipy import special  # where scipy.stats has Student's distribution from: 
 
 from mlcl.errors import UserError
 
-LEVEL = 0.95
+CONFIDENCE = 0.95
 RESAMPLES = 10_000
 BLOCK = 8_000_000  # numbers
 
@@ -50,7 +50,7 @@ def interval(accuracies: ArrayLike) -> tuple[float, float]:
 
 
 def _quantile(freedom: int) -> float:
-    return special.stdtrit(freedom, (1 + LEVEL) / 2)
+    return special.stdtrit(freedom, (1 + CONFIDENCE) / 2)
 
 
 def summarize(accuracies: ArrayLike) -> Summary:
@@ -96,18 +96,17 @@ class Effect(NamedTuple):
     """Of Student's 95% interval over the training seeds; NaN for one seed."""
 
 
-def effect(differences: ArrayLike, seed: int = 0) -> Effect:
+def effect(differences: ArrayLike) -> Effect:
     """The effect behind `differences` [seeds, episodes], each of what two sides reached with a seed on an episode.
 
-    Episodes are averaged over the seeds, as in `summarize`; `seed` draws the bootstrap. Raises `UserError` as
-    `interval` does.
+    Episodes are averaged over the seeds, as in `summarize`. Raises `UserError` as `interval` does.
     """
     values = np.asarray(differences, dtype=float)
     by_episode = values.mean(axis=0)
     mean, half_width = interval(by_episode)
     p = _two_sided(by_episode) if half_width > 0 else float(mean == 0)  # all equal: 1 of no difference at all, else 0
     over_seeds = interval(values.mean(axis=1))[1] if len(values) > 1 else np.nan
-    return Effect(mean, half_width, p, *_bootstrap(by_episode, seed), over_seeds)
+    return Effect(mean, half_width, p, *_bootstrap(by_episode), over_seeds)
 
 
 def _two_sided(values: np.ndarray) -> float:
@@ -116,19 +115,19 @@ def _two_sided(values: np.ndarray) -> float:
     return float(2 * special.stdtr(len(values) - 1, -abs(t)))
 
 
-def _bootstrap(values: np.ndarray, seed: int) -> tuple[float, float]:
+def _bootstrap(values: np.ndarray) -> tuple[float, float]:
     """The 95% percentile interval of the mean of resampled `values` [episodes] (Efron and Tibshirani 1993, ch. 13)."""
-    blocks = _blocks(_resamples(len(values), seed))
+    blocks = _blocks(_resamples(len(values)))
     means = np.concatenate([block.astype(float) @ values for block in blocks]) / len(values)
-    low, high = np.percentile(means, [100 * (1 - LEVEL) / 2, 100 * (1 + LEVEL) / 2])
+    low, high = np.percentile(means, [100 * (1 - CONFIDENCE) / 2, 100 * (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 
 
 @lru_cache(maxsize=1)
-def _resamples(n: int, seed: int) -> np.ndarray:
+def _resamples(n: int) -> np.ndarray:
     """uint8 [RESAMPLES, n]: how often each episode is in each resample. The same for every difference of a table, which
     costs less than drawing for each."""
-    rng, counts = np.random.default_rng(seed), np.empty((RESAMPLES, n), np.uint8)
+    rng, counts = np.random.default_rng(0), np.empty((RESAMPLES, n), np.uint8)
     for block in _blocks(counts):
         places = rng.integers(n, size=block.shape) + n * np.arange(len(block))[:, None]
         block[:] = np.bincount(places.ravel(), minlength=block.size).reshape(block.shape)

@@ -23,10 +23,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from mlcl import augment, config, distributed, episodes, features, hardware, record, seeds, solve
+from mlcl import augment, config, distributed, episodes, hardware, record, seeds, solve
 from mlcl.data.packed import Packed
+from mlcl.embed import batches, embed, to_images
 from mlcl.encoders import Encoder, save
 from mlcl.errors import UserError
+from mlcl.features import Features
 from mlcl.files import alone, clear_unfinished, replacing
 from mlcl.fingerprint import fingerprint
 from mlcl.objectives import Objective
@@ -135,7 +137,7 @@ class Run:
     def images(self, rows: Tensor) -> Tensor:
         """The base images `rows` [N], uint8 [N, C, H, W] on the device."""
         if self.resident is None:
-            return features.to_images(self.base.images[rows.numpy()], self.device)
+            return to_images(self.base.images[rows.numpy()], self.device)
         return self.resident[hardware.send(rows, self.device)].permute(0, 3, 1, 2)
 
     def advance(self) -> dict[str, Tensor]:
@@ -180,12 +182,12 @@ class Run:
         """Few-shot accuracy on the validation classes by nearest centroids: of the last level, and of all together."""
         spec = self.method.training.validation
         self.encoder.eval()
-        images = features.batches(self.validation.images, self.device)
+        images = batches(self.validation.images, self.device)
         # What is compiled is so for training; where nothing is, torch need not load its compiler.
         with torch.compiler.set_stance("force_eager") if self.compiled else contextlib.nullcontext():
-            levels = features.embed(self.encoder, images, self.device, self.method.training.precision)
+            levels = embed(self.encoder, images, self.device, self.method.training.precision)
             vectors = np.concatenate([torch.cat(batch, 1).numpy() for batch in levels])
-        bank = solve.Bank(features.Features(vectors, self.encoder.dims), self.device)
+        bank = solve.Bank(Features(vectors, self.encoder.dims), self.device)
         tasks = episodes.sample(
             self.validation.labels, split="val", episodes=spec.episodes, way=spec.way, shot=spec.shot,
             queries=spec.queries, seed=self.seed,

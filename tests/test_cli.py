@@ -43,7 +43,7 @@ def test_the_stages_by_hand(write_config, tmp_path):
             ],
             ["features", "--data", packed, "--model", run / "model.safetensors", "--out", run / "features"],
             [
-                *("evaluate", "--data", packed, "--features", run / "features" / "test.npy"),
+                *("evaluate", "--data", packed, "--features", run / "features"),
                 *("--evaluation", f"{config}:evaluation", "--run", f"glyphs/{method}/0", "--out", run / "e.parquet"),
             ],
         ]

@@ -1,5 +1,7 @@
 """From an encoder to its table of accuracies."""
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import torch
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from mlcl import choice, config, encoders, evaluate, evaluations, features, representations, solve
+from mlcl import choice, config, encoders, evaluate, evaluations, extract, features, representations, solve
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
 from mlcl.errors import UserError
@@ -31,7 +33,7 @@ def model(tiny_data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def folder(tiny_data, model, tmp_path_factory):
     out = tmp_path_factory.mktemp("features")
-    features.extract(tiny_data, model, CPU, out)
+    extract.extract(tiny_data, model, CPU, out)
     return out
 
 
@@ -51,13 +53,13 @@ def test_features_are_the_encoders_of_every_level_and_split(tiny_data, model, fo
 def test_what_a_killed_extraction_left_is_removed(tiny_data, model, tmp_path):
     left = tmp_path / ".test.npy.1234.part"
     left.write_bytes(b"half")
-    features.extract(tiny_data, model, CPU, tmp_path)
+    extract.extract(tiny_data, model, CPU, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["test.npy", "train.npy", "val.npy"]
 
 
 def test_accuracies_equal_a_naive_loop(tiny_data, folder, tmp_path):
     out = tmp_path / "evaluation.parquet"
-    evaluate.evaluate(tiny_data, folder / "test.npy", SPEC, ("tiny", "mine", 0), CPU, out)
+    evaluate.evaluate(tiny_data, folder, SPEC, ("tiny", "mine", 0), CPU, out)
     table = pd.read_parquet(out)
     assert list(table.columns) == [
         "dataset", "method", "seed", "shot", "processing", "classifier", "representation", "episode", "accuracy",
@@ -87,9 +89,7 @@ def test_accuracies_equal_a_naive_loop(tiny_data, folder, tmp_path):
 def test_chunks_and_threads_do_not_change_the_result(tiny_data, folder, tmp_path, monkeypatch):
     for name, most, threads in (("one", 300, 1), ("many", 5, 1), ("threads", 5, 3)):
         monkeypatch.setattr(solve, "MOST", most)
-        evaluate.evaluate(
-            tiny_data, folder / "test.npy", SPEC, ("tiny", "mine", 0), CPU, tmp_path / name, threads=threads
-        )
+        evaluate.evaluate(tiny_data, folder, SPEC, ("tiny", "mine", 0), CPU, tmp_path / name, threads=threads)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "many").read_bytes() == (tmp_path / "threads").read_bytes()
 
 
@@ -116,14 +116,12 @@ def by_cell(rows):
 
 def test_levels_are_chosen_on_the_validation_classes(tiny_data, folder, tmp_path):
     spec = SPEC.model_copy(update={"choose": True})
-    given = (tiny_data, folder / "test.npy", spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
-    evaluate.evaluate(*given, validation_file=folder / "val.npy", choices_out=tmp_path / "choices")
+    given = (tiny_data, folder, spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
+    evaluate.evaluate(*given, tmp_path / "choices")
     ours, choices = (evaluations.read(tmp_path / name) for name in ("out", "choices"))
     whole = SPEC.model_copy(update={"subsets": True})
     evaluate.evaluate(*given[:2], whole, *given[3:5], tmp_path / "whole")
-    evaluate.evaluate(
-        tiny_data, folder / "val.npy", whole.model_copy(update={"split": "val"}), given[3], CPU, tmp_path / "val"
-    )
+    evaluate.evaluate(*given[:2], whole.model_copy(update={"split": "val"}), *given[3:5], tmp_path / "val")
     assert (tmp_path / "val").read_bytes() == (tmp_path / "choices").read_bytes()
     assert choices.protocol["split"] == "val"
     test, val = (by_cell(evaluations.read(tmp_path / name).rows) for name in ("whole", "val"))
@@ -155,19 +153,20 @@ def test_levels_are_chosen_only_where_they_are_shown_to_do_better(gain, chosen):
     assert choice.choose(rows, range(1, 5)) == {(1, "l2", "nearest_centroid"): chosen}
 
 
-def test_choosing_asks_for_the_validation_classes(tiny_data, folder, tmp_path):
+def test_choosing_asks_where_its_episodes_go(tiny_data, folder, tmp_path):
     spec = SPEC.model_copy(update={"choose": True})
-    with pytest.raises(UserError, match="choose: true needs the validation classes' features; add --validation FILE"):
-        evaluate.evaluate(tiny_data, folder / "test.npy", spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
+    with pytest.raises(
+        UserError, match="choose: true solves episodes of the validation classes too; add --choices FILE"
+    ):
+        evaluate.evaluate(tiny_data, folder, spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
 
 
 def test_a_processing_is_what_it_says(tiny_data, folder, tmp_path):
     spec = SPEC.model_copy(update={
         "processing": ("power_centre", "l2", "power", "centre"), "classifiers": ("nearest_centroid",), "shots": (1,),
     })  # fmt: skip
-    out, test = tmp_path / "out", folder / "test.npy"
-    evaluate.evaluate(tiny_data, test, spec, ("tiny", "mine", 0), CPU, out, base_file=folder / "train.npy")
-    ours = pd.read_parquet(out).set_index(["processing", "representation", "episode"])["accuracy"]
+    evaluate.evaluate(tiny_data, folder, spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
+    ours = pd.read_parquet(tmp_path / "out").set_index(["processing", "representation", "episode"])["accuracy"]
     novel, base = (features.load(folder / f"{split}.npy").levels[3].astype(float) for split in ("test", "train"))
     tasks = sample(Packed(tiny_data).split("test").labels, split="test", episodes=12, way=3, shot=1, queries=6, seed=0)
     for name, vectors in {
@@ -189,17 +188,12 @@ def test_the_square_root_keeps_the_sign():
     np.testing.assert_array_equal(found.vectors, [[-2, 3], [0, -1]])
 
 
-def test_centring_asks_for_the_base_classes(tiny_data, folder, tmp_path):
-    spec = SPEC.model_copy(update={"processing": ("l2", "centre")})
-    with pytest.raises(UserError, match="processing: l2, centre needs the base classes' features; add --base FILE"):
-        evaluate.evaluate(tiny_data, folder / "test.npy", spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
-
-
 def test_supports_can_be_augmented_copies(tiny_data, model, folder, tmp_path):
     spec = SPEC.model_copy(update={"support_copies": 3, "classifiers": ("logistic_regression",)})
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     copies = tmp_path / "copies.npy"
-    features.extract_copies(tiny_data, model, "test", 3, spec.seed, CPU, copies)
-    evaluate.evaluate(tiny_data, folder / "test.npy", spec, ("tiny", "mine", 0), CPU, tmp_path / "out", copies)
+    extract.extract_copies(tiny_data, model, "test", 3, spec.seed, CPU, copies)
+    evaluate.evaluate(tiny_data, tmp_path, spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
     table = pd.read_parquet(tmp_path / "out")
     ours = table[table["representation"] == "level4"].set_index(["shot", "episode"])["accuracy"]
 
@@ -218,12 +212,12 @@ def test_supports_can_be_augmented_copies(tiny_data, model, folder, tmp_path):
 
 def test_copies_are_augmented_views_image_after_image(tiny_data, model, folder, tmp_path):
     for name in ("one", "again"):
-        features.extract_copies(tiny_data, model, "test", 3, 0, CPU, tmp_path / name)
+        extract.extract_copies(tiny_data, model, "test", 3, 0, CPU, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "again").read_bytes()
     encoder, _ = encoders.load(model)
     images = Packed(tiny_data).split("test").images
     with torch.no_grad():
-        expected = torch.cat([encoder(batch)[3] for batch in features.augmented(images, 3, False, 0, CPU)])
+        expected = torch.cat([encoder(batch)[3] for batch in extract.augmented(images, 3, False, 0, CPU)])
     ours = features.load(tmp_path / "one").levels[3]
     np.testing.assert_allclose(ours, expected, rtol=1e-2, atol=1e-3)
     plain = features.load(folder / "test.npy").levels[3].astype(float)
@@ -233,21 +227,24 @@ def test_copies_are_augmented_views_image_after_image(tiny_data, model, folder, 
     assert np.median(own) < np.median(others)
 
 
-def test_missing_copies_are_asked_for(tiny_data, folder, tmp_path):
-    spec = SPEC.model_copy(update={"support_copies": 3})
-    arguments = (tiny_data, folder / "test.npy", spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
-    with pytest.raises(UserError, match="support_copies: 3 needs the copies' features; add --copies FILE"):
-        evaluate.evaluate(*arguments)
-    with pytest.raises(UserError, match=r"test\.npy: has 144 images, and 3 copies of the test split of .* has 432"):
-        evaluate.evaluate(*arguments, folder / "test.npy")
-
-
-def test_missing_or_damaged_features_are_named(tiny_data, folder, tmp_path):
-    damaged = tmp_path / "test.npy"
-    damaged.write_bytes((folder / "test.npy").read_bytes()[:500])
-    for path in (damaged, tmp_path / "none.npy"):
-        with pytest.raises(UserError, match=rf"{path.name}: holds no readable features"):
-            evaluate.evaluate(tiny_data, path, SPEC, ("tiny", "mine", 0), CPU, tmp_path / "out")
+@pytest.mark.parametrize(
+    ("name", "maker", "spec"),
+    [
+        ("test", "features", {}),
+        ("train", "features", {"processing": ("l2", "centre")}),
+        ("val", "features", {"choose": True}),
+        ("copies", "copies", {"support_copies": 3}),
+    ],
+)
+def test_missing_or_damaged_features_are_named(tiny_data, folder, tmp_path, name, maker, spec):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    path, spec = tmp_path / f"{name}.npy", SPEC.model_copy(update=spec)
+    path.unlink(missing_ok=True)
+    for content in (None, (folder / "test.npy").read_bytes()[:500]):
+        if content:
+            path.write_bytes(content)
+        with pytest.raises(UserError, match=rf"{name}\.npy: holds no readable features .* with 'mlcl {maker}'"):
+            evaluate.evaluate(tiny_data, tmp_path, spec, ("tiny", "mine", 0), CPU, tmp_path / "out", tmp_path / "c")
     assert not (tmp_path / "out").exists()
 
 
@@ -258,35 +255,48 @@ def test_an_encoder_that_saw_the_novel_classes_is_refused_unless_asked_for(tiny_
         encoder, path, {**made_by, "data": {"images.npy": "another"}, "base_classes": ["cat", "test2", "val1"]}
     )
     with pytest.raises(UserError, match=r"was trained on 2 classes, test2 among them, .* add --overlap if you mean it"):
-        features.extract(tiny_data, path, CPU, tmp_path / "features")
-    features.extract(tiny_data, path, CPU, tmp_path / "features", overlap=True)
+        extract.extract(tiny_data, path, CPU, tmp_path / "features")
+    extract.extract(tiny_data, path, CPU, tmp_path / "features", overlap=True)
     encoders.save(encoder, path, {**made_by, "data": {"images.npy": "another"}, "base_classes": ["cat", "train1"]})
-    features.extract(tiny_data, path, CPU, tmp_path / "features")
-
-
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_features_of_another_split_are_refused(tiny_data, folder, tmp_path, split):
-    with pytest.raises(UserError, match=rf"{split}\.npy: has \d+ images, and the test split of .* has 144; give"):
-        evaluate.evaluate(tiny_data, folder / f"{split}.npy", SPEC, ("tiny", "mine", 0), CPU, tmp_path / "out")
+    extract.extract(tiny_data, path, CPU, tmp_path / "features")
 
 
 @pytest.mark.parametrize(
-    ("given", "spec"),
-    [("base", {"processing": ["centre"]}), ("copies", {"support_copies": 1}), ("validation", {"choose": True})],
+    ("name", "of", "spec", "message"),
+    [
+        ("test", "val", {}, r"test\.npy: has 120 images, and the test split of .* has 144; give"),
+        (
+            "train",
+            "test",
+            {"processing": ("centre",)},
+            r"train\.npy: has 144 images, and the train split of .* has 192",
+        ),
+        ("copies", "test", {"support_copies": 3}, r"copies\.npy: has 144 images, and 3 copies of the test .* has 432"),
+    ],
 )
-def test_features_of_another_encoder_are_refused(tiny_data, folder, tmp_path, given, spec):
-    split = {"base": "train", "copies": "test", "validation": "val"}[given]
-    wide = np.load(folder / f"{split}.npy")
-    other = np.zeros(len(wide), [(level, np.float16, (7,)) for level in wide.dtype.names])
-    np.save(tmp_path / "other.npy", other)
-    more = {f"{given}_file": tmp_path / "other.npy", "choices_out": tmp_path / "choices"}
-    with pytest.raises(
-        UserError, match=r"other\.npy: is of another encoder than .*test\.npy; give the features of one"
-    ):
-        evaluate.evaluate(
-            tiny_data, folder / "test.npy", SPEC.model_copy(update=spec), ("tiny", "mine", 0), CPU, tmp_path / "out",
-            **more,
-        )  # fmt: skip
+def test_features_of_other_images_are_refused(tiny_data, folder, tmp_path, name, of, spec, message):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    shutil.copy(folder / f"{of}.npy", tmp_path / f"{name}.npy")
+    spec = SPEC.model_copy(update=spec)
+    with pytest.raises(UserError, match=message):
+        evaluate.evaluate(tiny_data, tmp_path, spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "spec"),
+    [
+        ("train", "train", {"processing": ("centre",)}),
+        ("copies", "test", {"support_copies": 1}),
+        ("val", "val", {"choose": True}),
+    ],
+)
+def test_features_of_another_encoder_are_refused(tiny_data, folder, tmp_path, name, of, spec):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    own = np.load(folder / f"{of}.npy")
+    np.save(tmp_path / f"{name}.npy", np.zeros(len(own), [(level, np.float16, (7,)) for level in own.dtype.names]))
+    spec, out = SPEC.model_copy(update=spec), tmp_path / "out"
+    with pytest.raises(UserError, match=rf"{name}\.npy: is of another encoder than .*test\.npy; give the features of"):
+        evaluate.evaluate(tiny_data, tmp_path, spec, ("tiny", "mine", 0), CPU, out, tmp_path / "choices")
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 and no more"])
@@ -304,4 +314,4 @@ def test_an_encoder_for_other_images_is_refused(tiny_data, tmp_path):
     method = config.Method(objective={"cross_entropy": 1}, encoder={}, training={})
     encoders.save(encoders.Encoder(config.Encoder(), [0.5] * 3, [0.2] * 3), path, {"method": method.model_dump()})
     with pytest.raises(UserError, match="is for images of 3 channels"):
-        features.extract(tiny_data, path, CPU, tmp_path / "features")
+        extract.extract(tiny_data, path, CPU, tmp_path / "features")

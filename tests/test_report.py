@@ -18,7 +18,7 @@ from test_tables import CLASSIFIERS, CONFIG, MINI, evaluate, tables_alone
 from mlcl import paths, record, tables
 from mlcl.config import Experiment
 from mlcl.errors import UserError
-from mlcl.report import OF_A_DATA_SET, OF_ALL, duration, words, write
+from mlcl.report import OF_A_DATA_SET, OF_ALL, duration, sentences, write
 from mlcl.tables.layout import MINUS
 from mlcl.tables.study import read
 
@@ -213,8 +213,8 @@ def difference(mean, ci95=0.5, p=0.0001, over_seeds=np.nan, **names):
     ],
 )
 def test_a_difference_in_words(row, verdict, text):
-    assert words.verdict(row) == verdict
-    assert words.said(row, "a", "b") == text
+    assert sentences.verdict(row) == verdict
+    assert sentences.said(row, "a", "b") == text
 
 
 def claim(tmp_path, differences, config=CONFIG):
@@ -227,7 +227,7 @@ def claim(tmp_path, differences, config=CONFIG):
     frames["factorial"] = frame.assign(
         difference=columns.map(lambda i: differences[i % len(differences)]), ci95=0.1, ci95_over_seeds=0.2, p_holm=1e-6
     )
-    return {group.heading: [found.text for found in group.found] for group in words.findings(study, frames)}
+    return {group.heading: [found.text for found in group.found] for group in sentences.findings(study, frames)}
 
 
 def test_the_claim_is_counted_column_by_column(tmp_path):
@@ -259,12 +259,12 @@ def test_what_does_better_is_the_best_of_what_is_shown_to(tmp_path):
         first_evaluations=[("x",)] * len(rows),
         second_evaluations=[("y", "x")] * len(rows),
     )
-    (found,) = words.better(frame)
+    (found,) = sentences.better(frame)
     assert found.text == "A: two on random 1-shot (+2.00 ± 0.10, of 2 that do); none is shown to on random 5-shot."
     assert found.made_by == ("x", "y")
-    (found,) = words.chosen(frame)
+    (found,) = sentences.chosen(frame)
     assert found.text == "A: better in 2 of 6, worse in 1; most by two on random 1-shot (+2.00 ± 0.10)."
-    (found,) = words.chosen(frame.assign(p_holm=0.06))
+    (found,) = sentences.chosen(frame.assign(p_holm=0.06))
     assert found.text == "A: better in 0 of 6, worse in 0."
 
 

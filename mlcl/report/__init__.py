@@ -23,11 +23,11 @@ from mlcl.config import Experiment
 from mlcl.errors import UserError
 from mlcl.files import write_all
 from mlcl.paths import tables
-from mlcl.report import words
+from mlcl.report import sentences
 from mlcl.statistics import interval
 from mlcl.tables import FIGURES, TABLES
 from mlcl.tables.layout import shown
-from mlcl.tables.study import Study, encoder, read, roles, sides, solved, titles
+from mlcl.tables.study import RULE, Study, encoder, read, roles, sides, solved, titles
 
 HERE = Path(__file__).parent
 OF_ALL = (*FIGURES, "training")
@@ -87,7 +87,7 @@ def write(
     environment.filters |= {"duration": duration, "anchors": lambda paths: [runs[path].anchor for path in paths]}
     page = environment.get_template("template.html").render(
         experiment=experiment,
-        findings=words.findings(study, {name: frame for name, (frame, _) in built.items()}),
+        findings=sentences.findings(study, {name: frame for name, (frame, _) in built.items()}),
         tables={name: laid_out for name, (_, laid_out) in built.items()},
         captions={name: _caption(name) for name in built},
         figures=[_figure(figures, name) for name in OF_ALL],
@@ -95,11 +95,12 @@ def write(
         runs=list(runs.values()),
         common=common,
         config=yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100),
-        commit=record.commit(),
+        commit=_commit(record.commit()),
     )
     text = environment.get_template("card.md").render(
         experiment=experiment,
         evaluation=experiment.evaluation,
+        rule=RULE,
         cards=cards,
         runs=list(runs.values()),
         common=common,

@@ -14,15 +14,13 @@ from mlcl.tables import contrasts
 from mlcl.tables.contrasts import Pair
 from mlcl.tables.factorial import pairs as claims
 from mlcl.tables.layout import MINUS, Table
-from mlcl.tables.study import Study, columns, sides, titles
+from mlcl.tables.study import RULE, Study, columns, sides, titles
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
     notes = [
-        "Chosen levels: of every level and every ensemble of levels, the one that does best on as many episodes of "
-        "the validation classes, or the last level where none is shown to do better there; for each training and "
-        "number of shots by itself. The novel classes have no say in it. They are, with how many trainings chose them "
-        "in brackets where these differ:",
+        f"Chosen levels: {RULE}, on as many episodes; for each training and number of shots by itself. The novel "
+        "classes have no say in it. They are, with how many trainings chose them in brackets where these differ:",
         *_chosen(study),
     ]
     title = f"Levels chosen on the validation classes {MINUS} levels fixed beforehand, points of accuracy"

@@ -11,7 +11,7 @@ from mlcl.config import Experiment
 from mlcl.tables import contrasts
 from mlcl.tables.contrasts import Pair
 from mlcl.tables.layout import MINUS, Table
-from mlcl.tables.study import FEATURES, Study, sides, titles, words
+from mlcl.tables.study import PROCESSING, Study, sides, titles, words
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
@@ -36,4 +36,4 @@ def _pairs(experiment: Experiment) -> Iterator[Pair]:
 
 
 def _label(classifier: str, processing: str) -> str:
-    return f"{words(classifier)}, {FEATURES[processing]}"
+    return f"{words(classifier)}, {PROCESSING[processing]}"

@@ -13,7 +13,7 @@ import pandas as pd
 from mlcl.config import Experiment, Method
 from mlcl.tables.contrasts import NOTE, contrast, judged
 from mlcl.tables.layout import MINUS, Table, lay_out
-from mlcl.tables.study import Side, Study, columns, protocol, roles, titles
+from mlcl.tables.study import Side, Study, columns, protocol, sides, titles
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
@@ -74,23 +74,13 @@ def _rest(method: Method) -> dict:
 
 def _effects(experiment: Experiment, single: str, multi: str) -> list[tuple[str, dict[Side, float]]]:
     """Each effect of the 2 x 2 and the weights of its corners."""
-    signs = {"single": -1, "multi": 1, "last level": -1, "ensemble": 1}
-    corners = {
-        (training, role): Side(name, key)
-        for training, name in (("single", single), ("multi", multi))
-        for role, key in roles(experiment, name).items()
-        if role in signs
-    }
-
-    def simple(by: int, within: str) -> dict[Side, float]:
-        """One corner minus its neighbour, along the training (0) or the representation (1)."""
-        return {side: signs[place[by]] for place, side in corners.items() if within in place}
-
+    of = sides(experiment)
+    s_last, s_all, m_last, m_all = (of[name, role] for name in (single, multi) for role in ("last level", "ensemble"))
     return [
-        (TRAINING_LAST, simple(0, "last level")),
-        (TRAINING_ENSEMBLE, simple(0, "ensemble")),
-        (ENSEMBLE_SINGLE, simple(1, "single")),
-        (ENSEMBLE_MULTI, simple(1, "multi")),
-        (WHOLE, {corners["multi", "ensemble"]: 1, corners["single", "last level"]: -1}),
-        (INTERACTION, {side: signs[training] * signs[role] for (training, role), side in corners.items()}),
+        (TRAINING_LAST, {s_last: -1, m_last: 1}),
+        (TRAINING_ENSEMBLE, {s_all: -1, m_all: 1}),
+        (ENSEMBLE_SINGLE, {s_last: -1, s_all: 1}),
+        (ENSEMBLE_MULTI, {m_last: -1, m_all: 1}),
+        (WHOLE, {s_last: -1, m_all: 1}),
+        (INTERACTION, {s_last: 1, s_all: -1, m_last: -1, m_all: 1}),
     ]

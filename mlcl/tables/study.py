@@ -18,12 +18,19 @@ from mlcl.representations import CHOSEN, ENSEMBLE, level
 from mlcl.results import Cell, Results
 from mlcl.tables import published
 
-FEATURES = {
+PROCESSING = {
     "l2": "unit length",
     "centre": "centred, unit length",
     "power": "square root, unit length",
     "power_centre": "square root, centred, unit length",
 }
+
+
+RULE = (
+    "the level or ensemble of levels that does best on the validation classes, or the last level where none is shown "
+    "to do better there"
+)
+"""What "chosen levels" are."""
 
 
 class Side(NamedTuple):
@@ -149,7 +156,7 @@ def solved(evaluation: Evaluation, classifier: str) -> str:
     text = f"{evaluation.queries} queries a class, {evaluation.episodes} episodes of the {evaluation.split} split, "
     text += words(classifier)
     if evaluation.processing[0] != "l2":
-        text += f" (features: {FEATURES[evaluation.processing[0]]})"
+        text += f" (features: {PROCESSING[evaluation.processing[0]]})"
     if evaluation.support_copies:
         text += f", {evaluation.support_copies} augmented copies for each support image"
     return text

@@ -42,19 +42,12 @@ rule evaluate_episodes:
         runtime=60,
     params:
         data=f"{PACKED}/{{dataset}}",
-        copies=lambda wildcards, input: (
-            f"--copies {input.copies}" if input.copies else ""
-        ),
-        base=lambda wildcards, input: f"--base {input.base}" if input.base else "",
-        choose=lambda wildcards, input, output: (
-            f"--validation {input.validation} --choices {output.choices}"
-            if input.validation
-            else ""
+        choose=lambda wildcards, output: (
+            f"--choices {output.choices}" if output.choices else ""
         ),
         evaluation=experiment.evaluation.model_dump_json(),
         code=fingerprint("evaluate"),
     shell:
-        "mlcl evaluate --data {params.data} --features {input.features} {params.copies} {params.base}"
-        " {params.choose}"
+        "mlcl evaluate --data {params.data} --features $(dirname {input.features}) {params.choose}"
         " --evaluation {params.evaluation:q} --run {wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
         " --threads {threads} --device {resources.device} --out {output.evaluation} 2>&1 | tee {log}"

@@ -29,7 +29,7 @@ rule extract_features:
         runtime=120,
     params:
         data=f"{PACKED}/{{dataset}}",
-        code=fingerprint("features"),
+        code=fingerprint("extract"),
     shell:
         "mlcl features --data {params.data} --model {input.model}"
         " --device {resources.device} --out $(dirname {output.test}) 2>&1 | tee {log}"
@@ -59,7 +59,7 @@ rule extract_copies:
         evaluation=experiment.evaluation.model_dump_json(
             include={"split", "support_copies", "seed"}
         ),
-        code=fingerprint("features"),
+        code=fingerprint("extract"),
     shell:
         "mlcl copies --data {params.data} --model {input.model}"
         " --evaluation {params.evaluation:q} --device {resources.device} --out {output} 2>&1 | tee {log}"

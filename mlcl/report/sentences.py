@@ -188,13 +188,13 @@ def _best(study: Study) -> Iterator[Finding]:
     """Of every column the best that the comparison shows of ours, and whether it leads the next by more than chance."""
     names, of = titles(study.experiment), sides(study.experiment)
     for (dataset, shot), rows in comparison.compared(study).groupby(["dataset", "shot"], sort=False):
-        first, *others = rows.sort_values("mean", ascending=False, kind="stable").to_dict("records")
+        first, second = rows.sort_values("mean", ascending=False, kind="stable").head(2).to_dict("records")
         text = f"{dataset}, {shot}-shot: {names[first['method']]}, {first['representation']}"
         text += f", with {first['mean']:.2f} ± {first['ci95']:.2f}%"
-        second, values = others[0], {}
-        for row in (first, second):
-            values[id(row)] = study.accuracies(dataset, shot, of[row["method"], row["representation"]])
-        found = statistics.effect(values[id(first)] - values[id(second)])
+        ours, next_best = (
+            study.accuracies(dataset, shot, of[row["method"], row["representation"]]) for row in (first, second)
+        )
+        found = statistics.effect(ours - next_best)
         lead = f"{names[second['method']]}, {second['representation']}"
         by = f"{points(found.mean, found.half_width)} over episodes, p {p_value(found.p)}"
         text += f"; {'ahead of' if found.p < SHOWN else 'not told apart from'} {lead} ({by}, uncorrected)."

@@ -1,0 +1,103 @@
+"""Encoder and packed images -> the representations of every level, in files that `features.load` reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlcl import augment, encoders, hardware, seeds
+from mlcl.data.packed import SPLITS, Packed, identity
+from mlcl.embed import BATCH, batches, embed
+from mlcl.errors import UserError
+from mlcl.files import clear_unfinished, replacing
+from mlcl.progress import Progress
+
+
+def extract(data: Path, model: Path, device: torch.device, out: Path, overlap: bool = False) -> None:
+    """Write out/<split>.npy for every split: one record an image, one field a level.
+
+    Raises `UserError` where the model does not fit the data or a feature is not finite in float16; and, unless
+    `overlap` is asked for, where it was trained on other data whose base classes are among these data's novel ones.
+    """
+    extractor = Extractor(data, model, device, overlap)
+    with Progress(str(out), len(extractor.packed.images), "images") as progress:
+        for name in SPLITS:
+            images = extractor.packed.split(name).images
+            extractor.write(batches(images, device), len(images), out / f"{name}.npy", progress)
+
+
+def extract_copies(
+    data: Path, model: Path, split: str, copies: int, seed: int, device: torch.device, out: Path, overlap: bool = False
+) -> None:
+    """Write `out` with the features of `copies` augmented copies of every image of a split, image after image.
+
+    A copy is shifted, mirrored and jittered as a training view of the style `crop`: what stands for a support image
+    in RFS' evaluation (Tian et al. 2020), which takes 5. Raises `UserError` as `extract` does.
+    """
+    extractor = Extractor(data, model, device, overlap)
+    images, flip = extractor.packed.split(split).images, extractor.packed.manifest["flip"]
+    with Progress(str(out), len(images) * copies, "copies") as progress:
+        extractor.write(augmented(images, copies, flip, seed, device), len(images) * copies, out, progress)
+
+
+class Extractor:
+    """A model that fits the data, ready to write its representations of images."""
+
+    def __init__(self, data: Path, model: Path, device: torch.device, overlap: bool):
+        self.packed, self.model, self.device = Packed(data), model, device
+        self.encoder, made_by = encoders.load(model)
+        self.training = encoders.recipe(made_by, model).training
+        channels = self.packed.images.shape[-1]
+        if len(self.encoder.mean) != channels:
+            raise UserError(f"{model}: is for images of {len(self.encoder.mean)} channels; {data} has {channels}")
+        if not overlap:
+            _check_overlap(self.packed, made_by, model)
+        hardware.keep_memory()
+        torch.set_num_threads(self.training.threads)
+        self.encoder.to(device)
+        levels = zip(self.encoder.spec.levels, self.encoder.dims, strict=True)
+        self.record = np.dtype([(f"level{level}", np.float16, (dim,)) for level, dim in levels])
+
+    def write(self, images: Iterable[Tensor], count: int, out: Path, progress: Progress) -> None:
+        """Write `out`, a record each of `count` images, of batches float [n, C, H, W] in [0, 1].
+
+        Raises `UserError` where a feature is not finite in float16.
+        """
+        clear_unfinished(out)  # gigabytes, after a kill
+        with replacing(out) as (temporary,):
+            records = np.lib.format.open_memmap(temporary, "w+", self.record, (count,))
+            rows = slice(0, 0)
+            for vectors in embed(self.encoder, images, self.device, self.training.precision):
+                rows = slice(rows.stop, rows.stop + len(vectors[0]))
+                for level, values in zip(self.record.names, vectors, strict=True):
+                    records[level][rows] = values.numpy()
+                    if not np.isfinite(records[level][rows]).all():
+                        raise UserError(f"{self.model}: gives features beyond float16 at {level}; train it again")
+                progress.advance(len(vectors[0]))
+            records.flush()
+
+
+def _check_overlap(packed: Packed, made_by: dict[str, Any], model: Path) -> None:
+    if identity(made_by["data"]) == packed.identity:
+        return
+    novel = packed.classes.loc[packed.classes["split"] != "train", "class"]
+    seen = sorted(set(made_by["base_classes"]) & set(novel))
+    if seen:
+        raise UserError(
+            f"{model}: was trained on {len(seen)} classes, {seen[0]} among them, that {packed.folder} validates or "
+            "tests on; take an encoder trained on other classes, or add --overlap if you mean it"
+        )
+
+
+def augmented(images: np.ndarray, copies: int, flip: bool, seed: int, device: torch.device) -> Iterator[Tensor]:
+    """`copies` augmented copies of every image, image after image, in batches about as large as those of `batches`."""
+    size = max(1, BATCH // copies)
+    for place, some in enumerate(batches(images, device, size)):
+        repeated = some.repeat_interleave(copies, 0)
+        draws = augment.Draws(len(repeated), seeds.generator(seed, "copies", place * size))
+        yield augment.view(repeated, "crop", flip, draws)
