@@ -311,10 +311,11 @@ def main(out: Path) -> None:
         for case, speed in zip(CASES, speeds, strict=True)
     ]  # fmt: skip
     about = f"Training on two views an image, supcon at 4 levels, {CORES} threads, {WORKERS} workers of the plain loop."
-    write(out, "training", about, training)
+    of = "-gpu" if GPU else ""  # beside the CPU's tables, of which cost.py takes the rates
+    write(out, f"training{of}", about, training)
     about = f"An epoch of {CLASSES['train'] * IMAGES:,} images by part, with its share of a validation every 5 epochs."
-    write(out, "epoch", about, epochs)
-    write(out, "rates", "Augmentation and feature extraction beside the encoder's training.", rates)
+    write(out, f"epoch{of}", about, epochs)
+    write(out, f"rates{of}", "Augmentation and feature extraction beside the encoder's training.", rates)
     if GPU:
         about = f"ResNet-12 at 84x84 ({RESNET12_FLOP / 1e9} GFLOP a view) against a product of 8192x8192 matrices."
-        write(out, "gpu", about, gpu_rows(speeds[-1]["ours"]))
+        write(out, "gpu", about, gpu_rows(speeds[-1]["compiled"]))

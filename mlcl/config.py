@@ -295,7 +295,7 @@ class Training(Part):
     """`auto`: bfloat16 autocast where the hardware multiplies in it, else float32. Convolutions of NVIDIA's GPUs then
     take TF32, torch's default."""
     compile: bool = False
-    """On a GPU, compile the encoder: it costs a quarter of a minute at the start and at each new side of the views."""
+    """On a GPU, compile the encoder: half a minute, once at the start and at each new side of the views."""
     threads: Positive = 1
     """CPU threads of one training. Part of the recipe, since the last digits depend on it."""
 

@@ -6,6 +6,7 @@ second GPU. What is there already is kept, so that it goes on where it, or the w
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -29,7 +30,8 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     """Pack, train, extract and evaluate what is missing below root/data and root/results, the first seed first.
 
     A run that has its record and its evaluation but no model is left as it is. Raises `UserError` after `max_minutes`,
-    everything done so far kept, and where what is there was trained by another recipe or on other data.
+    everything done so far kept and a trained model evaluated first, and where what is there was trained by another
+    recipe or on other data.
     """
     deadline = time.monotonic() + 60 * max_minutes
     results, spec = Results(root, experiment.name), experiment.evaluation
@@ -45,6 +47,7 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     shared = experiment.device != "auto" or torch.cuda.is_available()
     devices = hardware.devices(experiment.device, experiment.gpus if shared else 1)
     for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
+        until = deadline
         name, data = f"{dataset}/{method}/{seed}", packed[dataset]
         model, evaluation = results.model(name), results.evaluation(name)
         features, copies = results.features(name, spec.split), results.features(name, "copies")
@@ -68,14 +71,15 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                     data.folder, experiment.recipes[method], seed, devices, model.parent, records, scratch, minutes,
                     teacher,
                 )  # fmt: skip
+            until = math.inf  # what is left of this run takes seconds, and elsewhere the model may not be at hand
         if not features.exists():
-            with Stage(f"features {name}", deadline):
+            with Stage(f"features {name}", until):
                 extract(data.folder, model, devices[0], features.parent)
         if spec.support_copies and not evaluation.exists():  # those that are there may be of another evaluation's seed
-            with Stage(f"copies {name}", deadline):
+            with Stage(f"copies {name}", until):
                 extract_copies(data.folder, model, spec.split, spec.support_copies, spec.seed, devices[0], copies)
         if not evaluation.exists():
-            with Stage(f"evaluate {name}", deadline):
+            with Stage(f"evaluate {name}", until):
                 evaluate(
                     data.folder, features.parent, spec, (dataset, method, seed), devices[0], evaluation,
                     results.choices(name), os.cpu_count() or 1,

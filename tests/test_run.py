@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from itertools import count
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -45,6 +46,21 @@ def place(tiny_data, root):
     manifest = json.loads((folder / "manifest.json").read_text())
     spec = config.part(config.Dataset, json.dumps(CONFIG["datasets"]["tiny"]))
     (folder / "manifest.json").write_text(json.dumps(manifest | {"dataset": definition.of(spec)}))
+
+
+def test_a_trained_model_is_evaluated_though_time_is_up(tiny_data, tmp_path, monkeypatch):
+    experiment, results, now = Experiment.parse(CONFIG, "test"), Results(tmp_path, "spell"), [0.0]
+    place(tiny_data, tmp_path)
+
+    def train(*arguments):
+        training.train(*arguments)
+        now[0] = 3601.0
+
+    monkeypatch.setattr("mlcl.run.train", train)
+    monkeypatch.setattr("mlcl.run.time", SimpleNamespace(monotonic=lambda: now[0]))
+    with pytest.raises(UserError, match=f"time is up before train {RUNS[1]}; run again to continue"):
+        run(experiment, tmp_path, max_minutes=60)
+    assert evaluations.read(results.evaluation(RUNS[0])).run == ("tiny", "cross_entropy", 0)
 
 
 def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypatch, capsys):

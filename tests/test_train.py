@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import math
 import os
 import signal
@@ -279,9 +280,35 @@ def test_a_batch_larger_than_the_data(tiny_data, tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
-def test_a_gpu_trains_too(tiny_data, tmp_path):
-    train(tiny_data, method(), 0, hardware.devices("auto"), *(tmp_path / name for name in ("out", "out", "scratch")))
-    assert pd.read_csv(tmp_path / "out" / "metrics.csv")["loss"].notna().all()
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_gpu_trains_too(tiny_data, tmp_path, monkeypatch, compiled):
+    """All that has a part in it, stopped and gone on with; then a student."""
+    encoder = {"name": "resnet12", "width": 4, "branches": True, "drop_block": 0.1}
+    objective = {"cross_entropy": 1, "contrast": "supcon", "levels": {1: 1, 4: 1}}
+    objective |= {"deep_supervision": {2: 1, 3: 0.5}, "self_distillation": {}}
+    training = method(sides=[16, 32], compile=compiled).training
+    teacher = config.Method(objective=objective, encoder=encoder, training=training)
+    student = teacher.model_copy(
+        update={
+            "objective": config.Objective(cross_entropy=1, distillation={"teacher": "any"}),
+            "encoder": config.Encoder(),
+        }
+    )
+    device, (whole, out, other) = hardware.devices("auto"), (tmp_path / name for name in ("whole", "out", "other"))
+    train(tiny_data, teacher, 0, device, whole, whole, whole / "scratch")
+    with monkeypatch.context() as patch:
+        patch.setattr("mlcl.train.LOG_STEPS", 1)
+        looks = itertools.count()
+        patch.setattr("mlcl.train.time.time", lambda: 6e3 * (next(looks) > 20))
+        with pytest.raises(UserError, match="time is up; run again to continue"):
+            train(tiny_data, teacher, 0, device, out, out, out / "scratch", 1)
+    train(tiny_data, teacher, 0, device, out, out, out / "scratch")
+    for path in (whole, out):
+        assert pd.read_csv(path / "metrics.csv").iloc[-1][["loss", "self_distillation"]].notna().all()
+    losses = [pd.read_csv(path / "metrics.csv")["loss"].iloc[-1] for path in (whole, out)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+    train(tiny_data, student, 0, device, other, other, other / "scratch", teacher=out / "model.safetensors")
+    assert pd.read_csv(other / "metrics.csv")["distillation"].notna().all()
 
 
 def test_images_are_copied_in_blocks(tiny_data):
