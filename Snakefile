@@ -11,7 +11,7 @@ min_version("9.27")
 include: "workflow/rules/common.smk"
 
 
-workdir: f"{workflow.basedir}/results/{experiment.name}"
+workdir: str(files.folder)
 
 
 include: "workflow/rules/data.smk"

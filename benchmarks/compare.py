@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gc
-import os
 import platform
 import statistics
 import time
@@ -14,6 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+
+from mlcl import record
 
 RUNS = 5
 
@@ -59,19 +60,15 @@ def _kilobytes(status: Path, key: str) -> int:
 
 def machine() -> str:
     """The hardware and the versions in a line."""
-    cpu = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            cpu = line.partition(":")[2].strip()
-            break
-    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", no GPU"
+    found = record.hardware(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     packages = []
     for name in ("torch", "numpy", "scikit-learn", "easyfsl", "pytorch-metric-learning"):
         try:
             packages.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             continue
-    return f"{cpu}, {os.cpu_count()} cores{gpu}; Python {platform.python_version()}, {', '.join(packages)}"
+    hardware = f"{found['processor']}, {found['cores']} cores, {found['gpu'] or 'no GPU'}"
+    return f"{hardware}; Python {platform.python_version()}, {', '.join(packages)}"
 
 
 def write(out: Path, name: str, about: str, rows: list[dict[str, object]]) -> None:

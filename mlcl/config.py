@@ -71,7 +71,7 @@ class Raw(Part):
 
     path: str | None = None
     """Where your copy of the files lies; a relative path starts at the root of the repository. By default they are
-    expected in, and fetched to, data/raw/<data set>."""
+    expected in, and fetched to, the folder of data/raw that the catalogue of downloads names."""
     size: Side = 84
     """Side of the packed images in pixels."""
 
@@ -208,8 +208,8 @@ class SelfDistillation(Part):
 
 
 class Objective(Part):
-    """loss = cross_entropy * CE + sum over levels l of levels[l] * contrast(z_l); `deep_supervision` and `Distillation`
-    add to it."""
+    """loss = cross_entropy * CE + sum over levels l of levels[l] * contrast(z_l); `deep_supervision` adds to it,
+    `SelfDistillation` and `Distillation` change it as they say."""
 
     cross_entropy: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the cross-entropy on the last level's representation."""

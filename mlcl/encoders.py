@@ -157,6 +157,7 @@ class Conv4(nn.Module):
         _initialise(self)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """float [N, C, H, W] -> one map [N, C_l, H_l, W_l] a level."""
         maps, x = [], images
         for block in self.blocks:
             # Max-pool and ReLU commute; in this order the ReLU touches a quarter of the values.
@@ -178,6 +179,7 @@ class ResNet12(nn.Module):
         _initialise(self)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """float [N, C, H, W] -> one map [N, C_l, H_l, W_l] a level."""
         maps, x = [], images
         for stage in self.stages:
             x = stage(x)
@@ -220,6 +222,7 @@ class Branched(nn.Module):
         _initialise(self.branches)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        """float [N, C, H, W] -> one map [N, C_l, H_l, W_l] a level."""
         return [branch(x) for branch, x in zip(self.branches, self.trunk(images), strict=True)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -73,3 +74,8 @@ def alone(path: Path, doing: str, seconds: float = -1) -> Iterator[bool]:
         yield waited
     finally:
         lock.release()
+
+
+def sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,7 +17,6 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from mlcl import config, distributed
-from mlcl.teacher import divergence
 
 
 def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
@@ -64,6 +63,16 @@ class LogTotal(torch.autograd.Function):
         return torch.addmm(weight * (exponentials @ z), exponentials.T, weight * z), None
 
 
+def divergence(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
+    """T^2 * KL(softmax(target / T), softmax(logits / T)) (Hinton et al. 2015, section 2), a scalar: the mean of rows.
+
+    logits, target: [N, classes]. T^2 keeps the gradient's size, whatever the temperature. At least in float32.
+    """
+    wide = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (logits, target))
+    ours, theirs = (F.log_softmax(x / temperature, 1) for x in wide)
+    return temperature**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
+
+
 class ProjectionHead(nn.Sequential):
     """Linear - ReLU - linear, then the unit sphere: what the contrastive loss sees. Thrown away after training."""
 
@@ -91,14 +100,16 @@ class Objective(nn.Module):
     def forward(self, representations: list[Tensor], labels: Tensor, target: Tensor | None = None) -> dict[str, Tensor]:
         """The parts of the loss and their weighted sum `loss`, all scalars, and the training `accuracy`.
 
+        What the levels learn from the last one, `self_distillation`, is a single part, the sum with their weights.
+
         representations: one [2n, D_l] a level, the first views above the second ones; labels: [N] of the whole batch,
         of which this process' share are n images: all of them, unless several processes train together; target: the
         teacher's logits [2n, classes], where there is a teacher.
         Raises ValueError where there are not two views an image.
         """
-        own = labels[distributed.share(len(labels))]
-        if len(representations[-1]) != 2 * len(own):
-            raise ValueError(f"{len(representations[-1])} representations are not two views of {len(own)} images")
+        images = len(labels[distributed.share(len(labels))])
+        if len(representations[-1]) != 2 * images:
+            raise ValueError(f"{len(representations[-1])} representations are not two views of {images} images")
         parts: dict[str, Tensor] = {}
         loss = torch.zeros((), device=labels.device)
         both = torch.cat([labels, labels])
@@ -109,12 +120,12 @@ class Objective(nn.Module):
             loss = loss + self.spec.cross_entropy * parts["cross_entropy"]
         for level, weight in self.spec.deep_supervision.items():
             early = distributed.gather(self.early[str(level)](representations[level - 1]), len(labels))
-            parts[f"cross_entropy_level{level}"] = own = F.cross_entropy(early, both)
+            parts[f"cross_entropy_level{level}"] = term = F.cross_entropy(early, both)
             if taught := self.spec.self_distillation:
                 from_last = divergence(early, logits.detach(), taught.temperature)
                 parts["self_distillation"] = parts.get("self_distillation", 0) + weight * from_last
-                own = (1 - taught.weight) * own + taught.weight * from_last
-            loss = loss + weight * own
+                term = (1 - taught.weight) * term + taught.weight * from_last
+            loss = loss + weight * term
         image = torch.arange(len(labels), device=labels.device)
         same = both if self.spec.contrast == "supcon" else torch.cat([image, image])
         for level, weight in self.spec.levels.items():

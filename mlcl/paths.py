@@ -7,8 +7,13 @@ from typing import NamedTuple
 
 from mlcl.config import Experiment
 
+FIGURES = ("levels", "gain", "shots", "episodes")
+"""What the tables' numbers are drawn as."""
+UNSEEN_FIGURES = ("embedding", "neighbours", "pairs")
+"""What the evaluated classes of a data set are drawn as."""
 
-class Results(NamedTuple):
+
+class Files(NamedTuple):
     """The files of an experiment; `root` holds data/ and results/. A run is DATASET/METHOD/SEED."""
 
     root: Path
@@ -46,7 +51,7 @@ class Results(NamedTuple):
         return self.folder / "logs" / f"{job}.log"
 
 
-def tables(experiment: Experiment) -> list[str]:
+def table_names(experiment: Experiment) -> list[str]:
     """The tables that the experiment's config gives something to show."""
     evaluation = experiment.evaluation
     asked = {
@@ -58,6 +63,6 @@ def tables(experiment: Experiment) -> list[str]:
     return ["comparison", "factorial", "differences", "ablation", *(name for name, there in asked.items() if there)]
 
 
-def drawn(experiment: Experiment) -> list[str]:
+def drawn_methods(experiment: Experiment) -> list[str]:
     """The methods whose unseen classes are drawn side by side, by the first seed: a page has room for no more."""
     return list(experiment.methods)[:4]

@@ -18,11 +18,12 @@ import torch
 from mlcl import config, encoders, episodes, hardware, record
 from mlcl.data import definition, sources
 from mlcl.data.pack import pack
-from mlcl.data.packed import Packed, sha256
+from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 from mlcl.evaluate import evaluate
 from mlcl.extract import extract, extract_copies
-from mlcl.paths import Results
+from mlcl.files import sha256
+from mlcl.paths import Files
 from mlcl.train import train
 
 
@@ -34,7 +35,7 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     recipe or on other data.
     """
     deadline = time.monotonic() + 60 * max_minutes
-    results, spec = Results(root, experiment.name), experiment.evaluation
+    results, spec = Files(root, experiment.name), experiment.evaluation
     packed = {}
     for name, dataset in experiment.datasets.items():
         folder = results.manifest(name).parent

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlcl.config import Experiment
-from mlcl.paths import Results, drawn
+from mlcl.paths import Files, drawn_methods
 from mlcl.progress import LOG_SECONDS
 
 
@@ -24,7 +24,7 @@ class Step(NamedTuple):
 
 def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
     """The jobs of the experiment in the order in which they can run; `root` holds data/ and results/."""
-    results = Results(root, experiment.name)
+    results = Files(root, experiment.name)
     for dataset in experiment.datasets:
         yield Step(f"data {dataset}", results.manifest(dataset), results.log(f"data/{dataset}"), ())
     for run in runs(experiment, experiment.recipes):
@@ -39,20 +39,20 @@ def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
             yield Step(f"copies {run}", inputs[1], results.log(f"copies/{run}"), (results.model(run),))
         yield Step(f"evaluate {run}", results.evaluation(run), results.log(f"evaluate/{run}"), inputs)
     evaluations = tuple(map(results.evaluation, runs(experiment, experiment.recipes)))
-    drawn = list(figures(experiment, results))
+    drawings = list(figures(experiment, results))
     yield Step("tables", results.folder / "tables" / "comparison.md", results.log("tables"), evaluations)
-    yield from drawn
-    made = (results.folder / "tables" / "comparison.md", *(step.output for step in drawn))
+    yield from drawings
+    made = (results.folder / "tables" / "comparison.md", *(step.output for step in drawings))
     yield Step("report", results.folder / "report.html", results.log("report"), made)
 
 
-def figures(experiment: Experiment, results: Results) -> Iterator[Step]:
+def figures(experiment: Experiment, results: Files) -> Iterator[Step]:
     """The jobs that draw the methods: not what sweeps vary around them."""
     folder, log = results.folder / "figures", results.log("figures/training")
     models = tuple(map(results.model, runs(experiment, experiment.methods)))
     yield Step("draw training", folder / "training.png", log, models)
     for dataset in experiment.datasets:
-        shown = [f"{dataset}/{method}/{experiment.seeds[0]}" for method in drawn(experiment)]
+        shown = [f"{dataset}/{method}/{experiment.seeds[0]}" for method in drawn_methods(experiment)]
         features = tuple(results.features(run, experiment.evaluation.split) for run in shown)
         log = results.log(f"figures/{dataset}")
         yield Step(f"draw features {dataset}", folder / dataset / "embedding.png", log, features)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from mlcl import encoders
-from mlcl.data.packed import sha256
 from mlcl.errors import UserError
+from mlcl.files import sha256
 
 
 class Teacher:
@@ -35,13 +34,3 @@ class Teacher:
     def __call__(self, views: Tensor) -> Tensor:
         """float [N, C, H, W] in [0, 1] -> [N, classes]."""
         return self.classifier(self.encoder(views)[-1])
-
-
-def divergence(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
-    """T^2 * KL(softmax(target / T), softmax(logits / T)) (Hinton et al. 2015, section 2), a scalar: the mean of rows.
-
-    logits, target: [N, classes]. T^2 keeps the gradient's size, whatever the temperature. At least in float32.
-    """
-    wide = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in (logits, target))
-    ours, theirs = (F.log_softmax(x / temperature, 1) for x in wide)
-    return temperature**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)

@@ -273,7 +273,8 @@ def _train(
     set_torch_up(devices[0], method.training.threads)
     packed = Packed(data)
     with distributed.joined(devices) as device, contextlib.ExitStack() as held:
-        if distributed.rank() == 0:  # a training that was killed may take a moment to die
+        first = distributed.rank() == 0
+        if first:  # a training that was killed may take a moment to die
             held.enter_context(alone(scratch, "training there", LOCK_SECONDS))
         run = Run(packed, method, seed, device, teacher)
         # What the result depends on: only a state of the same is continued.
@@ -292,7 +293,6 @@ def _train(
         state_file = scratch / f"state-{digest[:12]}.pt"
         took = resume(run, state_file)
         watch = record.Watch(devices, took, distributed.size())
-        first = distributed.rank() == 0
         with Witness(run, scratch, state_file, watch) if first else contextlib.nullcontext() as witness:
             while run.step < run.steps:
                 if run.step % LOG_STEPS == 0 and distributed.from_first(time.time() > deadline):

@@ -18,8 +18,9 @@ from mlcl import board, cli, statistics
 from mlcl.config import Experiment
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
-from mlcl.figures import embedding, features, neighbours, pairs, roles, training, unseen
+from mlcl.figures import embedding, neighbours, pairs, roles, training, unseen
 from mlcl.figures.style import _smaller, drawn, short
+from mlcl.paths import UNSEEN_FIGURES
 from mlcl.results import Cell
 from mlcl.tables import comparison, differences
 from mlcl.tables.study import read, titles
@@ -288,7 +289,7 @@ def test_the_command_draws_all_and_the_same_bytes_twice(tiny_data, files, tmp_pa
         cli.main(["draw-features", *map(str, given)])
         written.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert written[0] == written[1]
-    assert sorted(written[0]) == sorted(f"{name}.{form}" for name in features.FIGURES for form in ("svg", "png"))
+    assert sorted(written[0]) == sorted(f"{name}.{form}" for name in UNSEEN_FIGURES for form in ("svg", "png"))
     for name, content in written[0].items():
         assert len(content) < 400_000, name
 

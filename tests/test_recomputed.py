@@ -28,7 +28,8 @@ def rich(tmp_path_factory):
     out = tmp_path_factory.mktemp("rich")
     experiment, files = evaluate(RICH, out)
     tables.write(experiment, files, out)
-    assert {path.stem for path in (out / "tables").glob("*.csv")} == set(paths.tables(experiment)) == set(tables.TABLES)
+    written = {path.stem for path in (out / "tables").glob("*.csv")}
+    assert written == set(paths.table_names(experiment)) == set(tables.TABLES)
     return out
 
 

@@ -18,7 +18,7 @@ from test_tables import CLASSIFIERS, CONFIG, MINI, evaluate, tables_alone
 from mlcl import paths, record, tables
 from mlcl.config import Experiment
 from mlcl.errors import UserError
-from mlcl.report import OF_A_DATA_SET, OF_ALL, duration, sentences, write
+from mlcl.report import OF_ALL, duration, sentences, write
 from mlcl.tables.layout import MINUS
 from mlcl.tables.study import read
 
@@ -37,7 +37,7 @@ def prepare(folder, config=CONFIG):
         record.write(records[-1], {"method": recipe}, TOOK, 1800, torch.device("cpu"))
     picture = io.BytesIO()
     Image.new("RGB", (300, 200), "white").save(picture, "png")
-    names = [*OF_ALL, *(f"{d}/{n}" for d in experiment.datasets for n in (*OF_A_DATA_SET, "sheet", "classes"))]
+    names = [*OF_ALL, *(f"{d}/{n}" for d in experiment.datasets for n in (*paths.UNSEEN_FIGURES, "sheet", "classes"))]
     for name in names:
         file = (folder / "figures" / name).with_suffix(".png")
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def test_its_numbers_are_the_tables_digit_for_digit(written):
     page = Page((written / "report.html").read_text())
     found = [cell["text"].strip() for cell in page.cells if "±" in cell["text"]]
     in_tables = []
-    for name in paths.tables(Experiment.parse(CONFIG, "test")):
+    for name in paths.table_names(Experiment.parse(CONFIG, "test")):
         markdown = (written / "tables" / f"{name}.md").read_text()
         in_tables += re.findall(rf"[+{MINUS}]?\d+\.\d\d ± \d+\.\d\d", markdown)
     assert found == in_tables
@@ -154,7 +154,7 @@ def test_a_missing_record_or_figure_is_named(tmp_path):
 
 def test_every_figure_has_a_caption(written):
     text = (written / "report.html").read_text()
-    assert text.count("<figcaption>") == len(OF_ALL) + 2 * (len(OF_A_DATA_SET) + 2)
+    assert text.count("<figcaption>") == len(OF_ALL) + 2 * (len(paths.UNSEEN_FIGURES) + 2)
 
 
 def test_the_card_of_the_models_has_each_ones_accuracies(written):
@@ -221,7 +221,7 @@ def claim(tmp_path, differences, config=CONFIG):
     """The findings where every effect of the 2 x 2 has these differences in the four columns, surely."""
     experiment, evaluations = evaluate(config, tmp_path)
     study = read(experiment, evaluations, tmp_path, tmp_path)
-    frames = {name: tables.TABLES[name](study)[0] for name in paths.tables(experiment)}
+    frames = {name: tables.TABLES[name](study)[0] for name in paths.table_names(experiment)}
     frame = frames["factorial"]
     columns = frame.groupby(["dataset", "shot"], sort=False).ngroup()
     frames["factorial"] = frame.assign(

@@ -17,7 +17,7 @@ from mlcl import train as training
 from mlcl.config import Experiment
 from mlcl.data import definition
 from mlcl.errors import UserError
-from mlcl.paths import Results
+from mlcl.paths import Files
 from mlcl.run import run
 
 CONFIG = {
@@ -49,7 +49,7 @@ def place(tiny_data, root):
 
 
 def test_a_trained_model_is_evaluated_though_time_is_up(tiny_data, tmp_path, monkeypatch):
-    experiment, results, now = Experiment.parse(CONFIG, "test"), Results(tmp_path, "spell"), [0.0]
+    experiment, results, now = Experiment.parse(CONFIG, "test"), Files(tmp_path, "spell"), [0.0]
     place(tiny_data, tmp_path)
 
     def train(*arguments):
@@ -64,8 +64,8 @@ def test_a_trained_model_is_evaluated_though_time_is_up(tiny_data, tmp_path, mon
 
 
 def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypatch, capsys):
-    experiment, results = Experiment.parse(CONFIG, "test"), Results(tmp_path, "spell")
-    whole = Results(tmp_path / "whole", "spell")
+    experiment, results = Experiment.parse(CONFIG, "test"), Files(tmp_path, "spell")
+    whole = Files(tmp_path / "whole", "spell")
     for root in (results.root, whole.root):
         place(tiny_data, root)
     clock = count(0, 600)  # every look at it is ten minutes
@@ -140,7 +140,7 @@ def test_a_student_finds_its_teacher(tiny_data, tmp_path):
     objective = {"cross_entropy": 1, "distillation": {"teacher": "cross_entropy"}}
     methods = {**CONFIG["methods"], "student": {"objective": objective}}
     experiment = Experiment.parse(CONFIG | {"methods": methods, "sweeps": {}}, "test")
-    results = Results(tmp_path, "spell")
+    results = Files(tmp_path, "spell")
     place(tiny_data, tmp_path)
     run(experiment, tmp_path, max_minutes=60)
     _, made_by = encoders.load(results.model("tiny/student/0"))
@@ -190,7 +190,7 @@ def test_the_papers_experiment_runs_cut_down(tiny_data, tmp_path):
     paper["encoder"]["width"] = 2
     paper["training"] |= {"epochs": 1, "batch_size": 64, "validation": {"episodes": 5, "queries": 5}}
     paper["evaluation"] |= {"episodes": 5, "queries": 5}
-    experiment, results = Experiment.parse(paper | {"seeds": [0], "device": "cpu"}, "test"), Results(tmp_path, "paper")
+    experiment, results = Experiment.parse(paper | {"seeds": [0], "device": "cpu"}, "test"), Files(tmp_path, "paper")
     assert len(experiment.methods) == 9
     place(tiny_data, tmp_path)
     run(experiment, tmp_path, max_minutes=60)

@@ -4,11 +4,11 @@ import pytest
 
 from mlcl import config
 from mlcl.data import catalogue, download, sources
-from mlcl.data.catalogue import Dataset, File, Layout
+from mlcl.data.catalogue import Dataset, File
 from mlcl.errors import UserError
 
-DIRECT = Layout("direct", "", (File("a.bin", urls=("https://x/a",)), File("b.bin", urls=("https://x/b",))))
-BY_HAND = Layout("by hand", "", (File("c.bin", by_hand="ask its authors"),))
+DIRECT = (File("a.bin", urls=("https://x/a",)), File("b.bin", urls=("https://x/b",)))
+BY_HAND = (File("c.bin", by_hand="ask its authors"),)
 DATASET = Dataset("data", "", "", (BY_HAND, DIRECT))
 
 
@@ -72,7 +72,7 @@ def test_what_only_a_person_can_fetch_is_asked_for(tmp_path):
 def test_every_source_has_a_reader_and_every_public_one_an_entry(tmp_path):
     kinds = {kind.model_fields["source"].annotation.__args__[0] for kind in config.Raw.__subclasses__()} | {"glyphs"}
     assert kinds == set(sources.MODULES)
-    assert set(sources.PUBLIC.values()) == set(catalogue.DATASETS)
+    assert set(catalogue.PUBLIC.values()) == set(catalogue.DATASETS)
 
 
 def test_a_folder_of_ones_own_takes_no_copy(tmp_path):

@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 from scipy import stats
 
-from mlcl import choice, evaluations, representations, tables
+from mlcl import choice, evaluations, paths, representations, tables
 from mlcl.config import Evaluation, Experiment
 from mlcl.errors import UserError
 from mlcl.tables import factorial
@@ -27,7 +27,7 @@ CLASSIFIERS = ["nearest_centroid", "cosine_centroid"]
 KEYS = ["dataset", "method", "seed", *evaluations.KEYS]
 NAMES = ("ablation", "classifiers", "comparison", "differences", "factorial")
 TABLES = [f"tables/{name}.{form}" for name in NAMES for form in ("csv", "md", "tex")]
-FIGURES = [f"figures/{name}.{form}" for name in ("episodes", "gain", "levels", "shots") for form in ("png", "svg")]
+FIGURES = [f"figures/{name}.{form}" for name in paths.FIGURES for form in ("png", "svg")]
 CONFIG = {
     "name": "test",
     "datasets": {"random": {"source": "glyphs"}, "script": {"source": "glyphs", "split": "script"}},

@@ -12,10 +12,11 @@ from mlcl import cli
 from mlcl.data import splits
 from mlcl.data.images import resize
 from mlcl.data.pack import Class, Source, pack
-from mlcl.data.packed import SPLITS, Packed, sha256
+from mlcl.data.packed import SPLITS, Packed
 from mlcl.data.show import show
 from mlcl.data.verify import verify
 from mlcl.errors import UserError
+from mlcl.files import sha256
 
 CLASSES = [Class("a", "x", "train"), Class("b", "x", "train"), Class("c", "y", "val"), Class("d", "z", "test")]
 

@@ -21,6 +21,7 @@ from mlcl.errors import UserError
 
 CHUNK = 1 << 20
 MOST_MEMBERS = 2_000_000
+LARGEST = 1 << 34  # bytes that an archive of a public data set may hold
 MOST_FOLDERS = 64
 LONGEST_HEADER = 1 << 20
 LONGEST_PADDING = 1 << 24
@@ -56,7 +57,7 @@ def unpack(archive: Path, into: Path, limit_bytes: int, members: Callable[[str],
         raise UserError(f"{archive}: cannot be unpacked into {into} ({error}); make room or a folder there") from error
 
 
-def unpacked(archive: Path, folder: Path, limit_bytes: int = 1 << 34) -> Path:
+def unpacked(archive: Path, folder: Path) -> Path:
     """`folder`, which stands at the top of `archive` and beside it: unpacked from it where it is not there yet.
 
     Raises `UserError` as `unpack` does, and where neither is there.
@@ -66,7 +67,7 @@ def unpacked(archive: Path, folder: Path, limit_bytes: int = 1 << 34) -> Path:
             raise UserError(f"{folder}: is missing, and so is {archive.name} beside it; put either there")
         try:
             with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-                unpack(archive, Path(temporary, "all"), limit_bytes, lambda name: name.startswith(f"{folder.name}/"))
+                unpack(archive, Path(temporary, "all"), LARGEST, lambda name: name.startswith(f"{folder.name}/"))
                 os.replace(Path(temporary, "all", folder.name), folder)
         except OSError as error:
             raise UserError(f"{archive}: cannot be unpacked to {folder} ({error}); make room for it there") from error

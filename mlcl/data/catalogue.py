@@ -1,6 +1,6 @@
 """Where the public data sets come from: files, checksums, sources in order of preference, licences and citations.
 
-Sizes and checksums stand here only where their publishers or long-used loaders give them; elsewhere they are None.
+Checksums stand here only where their publishers or long-used loaders give them; elsewhere they are None.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ class File:
     """What the file is called in the data set's folder."""
     checksum: str | None = None
     """`md5:` or `sha256:` and the digest in hexadecimal."""
-    size: int | None = None
-    """In bytes."""
     urls: tuple[str, ...] = ()
     """Direct downloads, the best first; none where only a person can fetch the file."""
     by_hand: str = ""
@@ -23,18 +21,12 @@ class File:
 
 
 @dataclass(frozen=True)
-class Layout:
-    name: str
-    title: str
-    files: tuple[File, ...]
-
-
-@dataclass(frozen=True)
 class Dataset:
     name: str
     licence: str
     citation: str
-    layouts: tuple[Layout, ...]
+    layouts: tuple[tuple[File, ...], ...]
+    """Each a set of files that hold all of it."""
 
 
 ZENODO = "https://zenodo.org/record/7978538/files"  # the archive of learn2learn's copies
@@ -84,56 +76,45 @@ MINI_IMAGENET = Dataset(
     citation="Vinyals et al., Matching Networks for One Shot Learning, NeurIPS 2016; "
     "split: Ravi and Larochelle, Optimization as a Model for Few-Shot Learning, ICLR 2017",
     layouts=(
-        Layout(
-            "images",
-            "full-size JPEGs with the split's csv files",
-            (
-                File(
-                    "images.zip",
-                    checksum="md5:987d2dfede486f633ec052ff463b62c6",
-                    by_hand=f"fetch images.zip from {DRIVE}/0B3Irx3uQNoBMQ1FlNXJsZUdYWEE",
+        # full-size JPEGs with the split's csv files
+        (
+            File(
+                "images.zip",
+                checksum="md5:987d2dfede486f633ec052ff463b62c6",
+                by_hand=f"fetch images.zip from {DRIVE}/0B3Irx3uQNoBMQ1FlNXJsZUdYWEE",
+            ),
+            *RAVI_SPLIT,
+        ),
+        # the original images of ILSVRC 2012 with the split's csv files
+        (ILSVRC, *RAVI_SPLIT),
+        # 84x84 arrays, one pickle a split
+        tuple(
+            File(
+                f"mini-imagenet-cache-{split}.pkl",
+                urls=(
+                    f"{ZENODO}/mini-imagenet-cache-{split}.pkl",
+                    f"{DROPBOX}/s/{dropbox}/mini-imagenet-cache-{split}.pkl?dl=1",
                 ),
-                *RAVI_SPLIT,
+                by_hand=f"fetch mini-imagenet-cache-{split}.pkl from {DRIVE}/{drive}",
+            )
+            for split, dropbox, drive in (
+                ("train", "9g8c6w345s2ek03", "1I3itTXpXxGV68olxM5roceUMG8itH9Xj"),
+                ("validation", "ip1b7se3gij3r1b", "1KY5e491bkLFqJDp0-UWou3463Mo8AOco"),
+                ("test", "ye9jeb5tyz0x01b", "1wpmY-hmiJUUlRBkO9ZDCXAcIpHEFdOhD"),
+            )
+        ),
+        # the three pickles of `cache` in one archive, as Ren et al. published them
+        (
+            File(
+                "mini-imagenet.tar.gz",
+                checksum="md5:b38f1eb4251fb9459ecc8e7febf9b2eb",
+                by_hand=f"fetch mini-imagenet.tar.gz, 1.1 GB, from {DRIVE}/16V_ZlkW4SsnNDtnGmaBRq2OoPmUOc5mY",
             ),
         ),
-        Layout("ilsvrc", "the original images of ILSVRC 2012 with the split's csv files", (ILSVRC, *RAVI_SPLIT)),
-        Layout(
-            "cache",
-            "84x84 arrays, one pickle a split",
-            tuple(
-                File(
-                    f"mini-imagenet-cache-{split}.pkl",
-                    urls=(
-                        f"{ZENODO}/mini-imagenet-cache-{split}.pkl",
-                        f"{DROPBOX}/s/{dropbox}/mini-imagenet-cache-{split}.pkl?dl=1",
-                    ),
-                    by_hand=f"fetch mini-imagenet-cache-{split}.pkl from {DRIVE}/{drive}",
-                )
-                for split, dropbox, drive in (
-                    ("train", "9g8c6w345s2ek03", "1I3itTXpXxGV68olxM5roceUMG8itH9Xj"),
-                    ("validation", "ip1b7se3gij3r1b", "1KY5e491bkLFqJDp0-UWou3463Mo8AOco"),
-                    ("test", "ye9jeb5tyz0x01b", "1wpmY-hmiJUUlRBkO9ZDCXAcIpHEFdOhD"),
-                )
-            ),
-        ),
-        Layout(
-            "cache-archive",
-            "the three pickles of `cache` in one archive, as Ren et al. published them",
-            (
-                File(
-                    "mini-imagenet.tar.gz",
-                    checksum="md5:b38f1eb4251fb9459ecc8e7febf9b2eb",
-                    by_hand=f"fetch mini-imagenet.tar.gz, 1.1 GB, from {DRIVE}/16V_ZlkW4SsnNDtnGmaBRq2OoPmUOc5mY",
-                ),
-            ),
-        ),
-        Layout(
-            "category-split",
-            "84x84 arrays, the base classes' images in three phases; used by MetaOptNet, RFS and SCL",
-            tuple(
-                File(f"miniImageNet_category_split_{part}.pickle", by_hand=GIDARIS_SOURCES)
-                for part in ("train_phase_train", "train_phase_val", "train_phase_test", "val", "test")
-            ),
+        # 84x84 arrays, the base classes' images in three phases; used by MetaOptNet, RFS and SCL
+        tuple(
+            File(f"miniImageNet_category_split_{part}.pickle", by_hand=GIDARIS_SOURCES)
+            for part in ("train_phase_train", "train_phase_val", "train_phase_test", "val", "test")
         ),
     ),
 )
@@ -147,71 +128,58 @@ TIERED_IMAGENET = Dataset(
     licence=IMAGENET_LICENCE,
     citation="Ren et al., Meta-Learning for Semi-Supervised Few-Shot Classification, ICLR 2018",
     layouts=(
-        Layout(
-            "png",
-            "84x84 PNGs in pickles, with classes and superclasses",
-            tuple(
-                File(
-                    name,
-                    urls=(f"{ZENODO}/tiered-imagenet-{name}",),
-                    by_hand=f"fetch tiered-imagenet.tar from {TIERED_ARCHIVE} and unpack {name} from it",
-                )
-                for name in (
-                    "train_images_png.pkl",
-                    "train_labels.pkl",
-                    "val_images_png.pkl",
-                    "val_labels.pkl",
-                    "test_images_png.pkl",
-                    "test_labels.pkl",
-                    "class_names.txt",
-                    "synsets.txt",
-                )
+        # 84x84 PNGs in pickles, with classes and superclasses
+        tuple(
+            File(
+                name,
+                urls=(f"{ZENODO}/tiered-imagenet-{name}",),
+                by_hand=f"fetch tiered-imagenet.tar from {TIERED_ARCHIVE} and unpack {name} from it",
+            )
+            for name in (
+                "train_images_png.pkl",
+                "train_labels.pkl",
+                "val_images_png.pkl",
+                "val_labels.pkl",
+                "test_images_png.pkl",
+                "test_labels.pkl",
+                "class_names.txt",
+                "synsets.txt",
+            )
+        ),
+        # the files of `png` in one archive, as Ren et al. published them
+        (
+            File(
+                "tiered-imagenet.tar",
+                checksum="md5:e07e811b9f29362d159a9edd0d838c62",
+                by_hand=f"fetch tiered-imagenet.tar, 12.9 GB, from {TIERED_ARCHIVE}",
             ),
         ),
-        Layout(
-            "png-archive",
-            "the files of `png` in one archive, as Ren et al. published them",
-            (
-                File(
-                    "tiered-imagenet.tar",
-                    checksum="md5:e07e811b9f29362d159a9edd0d838c62",
-                    by_hand=f"fetch tiered-imagenet.tar, 12.9 GB, from {TIERED_ARCHIVE}",
-                ),
-            ),
+        # 84x84 arrays with labels; used by MetaOptNet, RFS and SCL
+        tuple(
+            File(
+                f"{split}_{kind}",
+                by_hand="fetch tieredImageNet from MetaOptNet's "
+                f"{DRIVE}/1nVGCTd9ttULRXFezh4xILQ9lUkg0WZCG and unpack {split}_{kind} from it",
+            )
+            for split in ("train", "val", "test")
+            for kind in ("images.npz", "labels.pkl")
         ),
-        Layout(
-            "arrays",
-            "84x84 arrays with labels; used by MetaOptNet, RFS and SCL",
-            tuple(
+        # the original images of ILSVRC 2012 with the split's csv files
+        (
+            ILSVRC,
+            *(
                 File(
-                    f"{split}_{kind}",
-                    by_hand="fetch tieredImageNet from MetaOptNet's "
-                    f"{DRIVE}/1nVGCTd9ttULRXFezh4xILQ9lUkg0WZCG and unpack {split}_{kind} from it",
+                    f"{split}.csv",
+                    checksum=checksum,
+                    urls=(
+                        f"{GITHUB}/renmengye/few-shot-ssl-public/HEAD/fewshot/data/tiered_imagenet_split/{split}.csv",
+                    ),
                 )
-                for split in ("train", "val", "test")
-                for kind in ("images.npz", "labels.pkl")
-            ),
-        ),
-        Layout(
-            "ilsvrc",
-            "the original images of ILSVRC 2012 with the split's csv files",
-            (
-                ILSVRC,
-                *(
-                    File(
-                        f"{split}.csv",
-                        checksum=checksum,
-                        urls=(
-                            f"{GITHUB}/renmengye/few-shot-ssl-public/HEAD"
-                            f"/fewshot/data/tiered_imagenet_split/{split}.csv",
-                        ),
-                    )
-                    for split, checksum in (
-                        ("train", "md5:d31866264a7d9e25735ddcc19b25a256"),
-                        ("val", "md5:0264f187700d234a93329634cec0cdc8"),
-                        ("test", "md5:c3dce8918768c997e1d00ba588079d3d"),
-                    )
-                ),
+                for split, checksum in (
+                    ("train", "md5:d31866264a7d9e25735ddcc19b25a256"),
+                    ("val", "md5:0264f187700d234a93329634cec0cdc8"),
+                    ("test", "md5:c3dce8918768c997e1d00ba588079d3d"),
+                )
             ),
         ),
     ),
@@ -226,15 +194,12 @@ CIFAR_100 = Dataset(
     "CIFAR-FS: Bertinetto et al., Meta-Learning with Differentiable Closed-Form Solvers, ICLR 2019; "
     "FC100: Oreshkin et al., TADAM: Task Dependent Adaptive Metric for Improved Few-Shot Learning, NeurIPS 2018",
     layouts=(
-        Layout(
-            "python",
-            "32x32 arrays of both parts, from which CIFAR-FS and FC100 take their classes",
-            (
-                File(
-                    "cifar-100-python.tar.gz",
-                    checksum="md5:eb9058c3a382ffc7106e4002c42a8d85",
-                    urls=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
-                ),
+        # 32x32 arrays of both parts, from which CIFAR-FS and FC100 take their classes
+        (
+            File(
+                "cifar-100-python.tar.gz",
+                checksum="md5:eb9058c3a382ffc7106e4002c42a8d85",
+                urls=("https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz",),
             ),
         ),
     ),
@@ -246,20 +211,17 @@ OMNIGLOT = Dataset(
     citation="Lake, Salakhutdinov and Tenenbaum, Human-level concept learning through probabilistic program induction, "
     "Science 350(6266):1332-1338, 2015",
     layouts=(
-        Layout(
-            "images",
-            "105x105 drawings by alphabet and character",
-            tuple(
-                File(
-                    f"images_{part}.zip",
-                    checksum=checksum,
-                    urls=(f"{GITHUB}/brendenlake/omniglot/master/python/images_{part}.zip",),
-                )
-                for part, checksum in (
-                    ("background", "md5:68d2efa1b9178cc56df9314c21c6e718"),
-                    ("evaluation", "md5:6b91aef0f799c5bb55b94e3f2daec811"),
-                )
-            ),
+        # 105x105 drawings by alphabet and character
+        tuple(
+            File(
+                f"images_{part}.zip",
+                checksum=checksum,
+                urls=(f"{GITHUB}/brendenlake/omniglot/master/python/images_{part}.zip",),
+            )
+            for part, checksum in (
+                ("background", "md5:68d2efa1b9178cc56df9314c21c6e718"),
+                ("evaluation", "md5:6b91aef0f799c5bb55b94e3f2daec811"),
+            )
         ),
     ),
 )
@@ -271,22 +233,28 @@ CUB = Dataset(
     citation="Wah et al., The Caltech-UCSD Birds-200-2011 Dataset, "
     "California Institute of Technology, CNS-TR-2011-001, 2011",
     layouts=(
-        Layout(
-            "images",
-            "photographs by species, with bounding boxes, parts and attributes",
-            (
-                File(
-                    "CUB_200_2011.tgz",
-                    checksum="md5:97eceeb196236b17998738112f37df78",
-                    urls=(
-                        "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",  # the authors' own
-                        "https://zenodo.org/record/8000562/files/CUB_200_2011.tgz",
-                    ),
-                    by_hand=f"fetch CUB_200_2011.tgz from {DRIVE}/1hbzc_P1FuxMkcabkgn9ZKinBwW683j45",
+        # photographs by species, with bounding boxes, parts and attributes
+        (
+            File(
+                "CUB_200_2011.tgz",
+                checksum="md5:97eceeb196236b17998738112f37df78",
+                urls=(
+                    "https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",  # the authors' own
+                    "https://zenodo.org/record/8000562/files/CUB_200_2011.tgz",
                 ),
+                by_hand=f"fetch CUB_200_2011.tgz from {DRIVE}/1hbzc_P1FuxMkcabkgn9ZKinBwW683j45",
             ),
         ),
     ),
 )
 
 DATASETS = {dataset.name: dataset for dataset in (MINI_IMAGENET, TIERED_IMAGENET, CIFAR_100, OMNIGLOT, CUB)}
+# By the source in the config, what each is called here and below data/raw.
+PUBLIC = {
+    "mini-imagenet": "mini-imagenet",
+    "tiered-imagenet": "tiered-imagenet",
+    "cifar-fs": "cifar-100",
+    "fc100": "cifar-100",
+    "omniglot": "omniglot",
+    "cub": "cub-200-2011",
+}

@@ -6,11 +6,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from mlcl import config
 from mlcl.data import archives, definition, images
-from mlcl.data.pack import Class, Source
+from mlcl.data.pack import Class, Source, of_files
 from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
 
@@ -33,9 +32,7 @@ def source(spec: config.Cub, folder: Path) -> Source:
     return Source(
         classes=classes,
         labels=np.array([number[path.parent.name] for path in paths]),
-        origins=pd.DataFrame({"file": [str(path.relative_to(folder)) for path in paths], "place": ""}),
-        root=folder,
-        items=lambda start: iter(paths[start:]),
+        **of_files(paths, folder),
         decode=partial(images.read, size=spec.size, crop=True),
         shape=(spec.size, spec.size, 3),
         flip=True,

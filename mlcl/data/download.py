@@ -45,8 +45,6 @@ def _say(line: str) -> None:
 
 def _fault(path: Path, file: File) -> str | None:
     """What is wrong with the file at `path`, in a few words."""
-    if file.size not in (None, size := path.stat().st_size):
-        return f"has {size:,} bytes instead of {file.size:,}"
     with open(path, "rb") as opened:
         if transfer.is_web_page(opened.read(512)):
             return "is a web page saved under the file's name"
@@ -88,22 +86,22 @@ def complete(dataset: Dataset, folder: Path, copy: Path | None = None) -> Path:
     """
     if copy is not None:
         held = {path.name for path in copy.iterdir()} if copy.is_dir() else {copy.name}
-        of_all = [({file.name for file in layout.files}, layout) for layout in dataset.layouts]
+        of_all = [({file.name for file in layout}, layout) for layout in dataset.layouts]
         layout = next((lay for names, lay in of_all if (names <= held if copy.is_dir() else held <= names)), None)
         if layout is None and copy.is_dir():
             return copy
         if layout is None:
-            names = ", ".join(file.name for file in dataset.layouts[0].files)
+            names = ", ".join(file.name for file in dataset.layouts[0])
             raise UserError(f"{copy}: is no file of {dataset.name}, such as {names}")
     else:
-        direct = [layout for layout in dataset.layouts if all(file.urls for file in layout.files)]
+        direct = [layout for layout in dataset.layouts if all(file.urls for file in layout)]
         seen = [path.name for path in folder.iterdir()] if folder.is_dir() else []
         # Hidden: our locks and notes, what systems leave of their own.
         names = {name.removesuffix(".part").removesuffix(".wrong") for name in seen if not name.startswith(".")}
-        layout = next((lay for lay in direct if names & {file.name for file in lay.files}), None)
+        layout = next((lay for lay in direct if names & {file.name for file in lay}), None)
         if layout is None and names:
             return folder
         layout = layout or next(iter(direct), dataset.layouts[0])
-    for file in layout.files:
+    for file in layout:
         fetch(file, folder, copy)
     return folder

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mlcl import config
 from mlcl.data import definition, images
-from mlcl.data.pack import Class, Source
+from mlcl.data.pack import Class, Source, of_files
 from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
 
@@ -30,9 +30,7 @@ def source(spec: config.Folder, folder: Path) -> Source:
     return Source(
         classes=classes,
         labels=np.array([number[name] for _, name, _ in files]),
-        origins=pd.DataFrame({"file": [str(path.relative_to(folder)) for path in paths], "place": ""}),
-        root=folder,
-        items=lambda start: iter(paths[start:]),
+        **of_files(paths, folder),
         decode=partial(images.read, size=spec.size, crop=True),
         shape=(spec.size, spec.size, 3),
         flip=spec.flip,

@@ -19,7 +19,7 @@ import pandas as pd
 
 from mlcl import config
 from mlcl.data import definition, images, splits, unpickle
-from mlcl.data.pack import Source
+from mlcl.data.pack import Source, of_files
 from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
 
@@ -63,9 +63,7 @@ def _from_files(spec: config.MiniImagenet, folder: Path) -> Source:
     return Source(
         classes=classes,
         labels=table["number"].to_numpy(),
-        origins=pd.DataFrame({"file": [str(path.relative_to(folder)) for path in paths], "place": ""}),
-        root=folder,
-        items=lambda start: iter(paths[start:]),
+        **of_files(paths, folder),
         decode=partial(images.read, size=spec.size),
         **_common(spec),
     )

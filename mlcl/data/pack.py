@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mlcl.data.packed import FILES, SPLITS, sha256
-from mlcl.files import alone, clear_unfinished, replacing
+from mlcl.data.packed import FILES, SPLITS
+from mlcl.files import alone, clear_unfinished, replacing, sha256
 from mlcl.fingerprint import fingerprint
 from mlcl.progress import Progress
 
@@ -41,6 +41,12 @@ class Class:
     name: str
     superclass: str
     split: str
+
+
+def of_files(paths: list[Path], root: Path) -> dict[str, Any]:
+    """What `Source` needs where every image is a file of its own."""
+    origins = pd.DataFrame({"file": [str(path.relative_to(root)) for path in paths], "place": ""})
+    return {"origins": origins, "root": root, "items": lambda start: iter(paths[start:])}
 
 
 @dataclass(frozen=True)

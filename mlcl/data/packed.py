@@ -11,7 +11,6 @@ A split's classes lie together, train before val before test, so that a split is
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,8 +73,3 @@ class Packed:
 def identity(checksums: Mapping[str, str]) -> dict[str, str]:
     """Without that of the origins, in which a version of parquet writes other bytes than the next."""
     return {name: checksum for name, checksum in checksums.items() if name != "origins.parquet"}
-
-
-def sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

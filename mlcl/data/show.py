@@ -11,10 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
-from mlcl.data.catalogue import DATASETS
+from mlcl.data.catalogue import DATASETS, PUBLIC
 from mlcl.data.images import resize
 from mlcl.data.packed import SPLITS, Packed
-from mlcl.data.sources import PUBLIC
 from mlcl.files import replacing
 
 ROWS, COLUMNS = 12, 10  # classes shown of each split, images of each class

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcl import config
+from mlcl.data.catalogue import DATASETS, PUBLIC
 from mlcl.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,15 +23,6 @@ MODULES = {
     "omniglot": "omniglot",
     "cub": "cub",
     "folder": "folder",
-}
-# What each is called in the catalogue of downloads, and below data/raw.
-PUBLIC = {
-    "mini-imagenet": "mini-imagenet",
-    "tiered-imagenet": "tiered-imagenet",
-    "cifar-fs": "cifar-100",
-    "fc100": "cifar-100",
-    "omniglot": "omniglot",
-    "cub": "cub-200-2011",
 }
 
 
@@ -48,7 +40,6 @@ def open_source(spec: config.Dataset, root: Path, copy: Path | None = None) -> S
         raise UserError(f"--from: {copy} does not exist")
     folder = root.resolve() / (spec.path or f"data/raw/{PUBLIC[spec.source]}")
     if spec.source in PUBLIC and (copy is not None or spec.path is None):
-        from mlcl.data.catalogue import DATASETS
         from mlcl.data.download import complete
 
         folder = complete(DATASETS[PUBLIC[spec.source]], folder, copy)

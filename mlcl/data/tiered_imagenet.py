@@ -10,6 +10,7 @@ import re
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,8 @@ def _layout(folder: Path) -> tuple[dict[str, Path], Callable[[Path, int], Iterat
 
 
 def _encoded(path: Path, start: int) -> Iterator[tuple[bytes, str]]:
-    for number, png in enumerate(unpickle.stream(path)):
-        if number >= start:
-            yield np.asarray(png).tobytes() if isinstance(png, np.ndarray) else png, f"{path}: image {number}"
+    for number, png in islice(enumerate(unpickle.stream(path)), start, None):
+        yield np.asarray(png).tobytes() if isinstance(png, np.ndarray) else png, f"{path}: image {number}"
 
 
 def _pixels(path: Path, start: int) -> Iterator[np.ndarray]:

@@ -52,11 +52,10 @@ def download(file: File, path: Path) -> None:
             except MirrorError as failure:
                 reasons.append(f"{urlsplit(url).netloc} {failure}")
     problem = f"cannot be downloaded ({'; '.join(reasons)})" if reasons else "has to be fetched by hand"
+    checksum = f" ({file.checksum})" if file.checksum else ""
     remedy = file.by_hand or f"fetch {file.urls[0]} in another way"
-    facts = ", ".join(filter(None, (file.checksum, file.size and f"{file.size:,} bytes")))
     raise UserError(
-        f"{path}: {problem}; {remedy}, then put {file.name}{facts and f' ({facts})'} into {path.parent} "
-        "or give its path with --from"
+        f"{path}: {problem}; {remedy}, then put {file.name}{checksum} into {path.parent} or give its path with --from"
     )
 
 
@@ -167,8 +166,6 @@ def _attempt(session: requests.Session, url: str, file: File, part: Part) -> Non
         with _request(session, url, offset, origin) as response:
             if not _continues(response, url, offset, origin, part):
                 origin = _described(response, url)
-                if file.size not in (None, origin.length):
-                    raise MirrorError(f"offers {origin.length:,} bytes instead of {file.size:,}")
                 part.begin(origin)
                 offset, digest = 0, part.digest(algorithm)
             with open(part.path, "ab") as out, Progress(file.name, origin.length, "bytes", offset) as progress:

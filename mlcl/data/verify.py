@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from mlcl.data import splits
-from mlcl.data.packed import FILES, SPLITS, Packed, sha256
+from mlcl.data.packed import FILES, SPLITS, Packed
 from mlcl.errors import UserError
+from mlcl.files import sha256
 
 # Sources with a published split; the second kind splits by super-class.
 PUBLISHED = ("mini-imagenet", "tiered-imagenet", "cifar-fs", "fc100")

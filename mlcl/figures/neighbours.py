@@ -8,7 +8,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mlcl.figures.pictures import canvas, put, thumbnails
+from mlcl.figures.pictures import SIZE, canvas, put, thumbnails
 from mlcl.figures.style import COLOURS, drawn, styled
 from mlcl.figures.unseen import Unseen, rng, unit
 
@@ -86,7 +86,7 @@ def draw(unseen: Unseen) -> dict[str, bytes]:
 def _mark(axes: Axes, corners: list[tuple[float, float]], mark: dict[str, str]) -> None:
     """Frame the pictures with these upper left corners, and put a symbol on each's lower right one."""
     places = np.array(corners).reshape(-1, 2)
-    outline = 0.92 * np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)])
+    outline = SIZE * np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)])
     frames = LineCollection(places[:, None] + outline, colors=mark["color"], linestyles=mark["linestyle"])
     axes.add_collection(frames, autolim=False).set(linewidth=1.4, zorder=2)
     style = {"color": mark["color"], "s": 26, "edgecolors": "white", "linewidths": 0.7, "zorder": 3}

@@ -12,6 +12,7 @@ from mlcl.data.images import resize
 
 # An SVG holds every pixel as text, a bit more than a byte of it at so few colours.
 PIXELS, COLOURS = 150_000, 64
+SIZE = 0.92  # of a picture, where one and its gap take 1
 
 
 def thumbnails(images: Iterable[np.ndarray], count: int) -> list[np.ndarray]:
@@ -33,6 +34,6 @@ def canvas(axes: Axes, width: float, height: float) -> None:
     axes.axis("off")
 
 
-def put(axes: Axes, picture: np.ndarray, x: float, y: float, size: float = 0.92) -> None:
+def put(axes: Axes, picture: np.ndarray, x: float, y: float) -> None:
     """The picture with its upper left corner at x, y."""
-    axes.imshow(picture, extent=(x, x + size, y + size, y), interpolation="none", zorder=1)
+    axes.imshow(picture, extent=(x, x + SIZE, y + SIZE, y), interpolation="none", zorder=1)

@@ -22,16 +22,15 @@ from mlcl import config, record
 from mlcl.config import Experiment
 from mlcl.errors import UserError
 from mlcl.files import write_all
-from mlcl.paths import tables
+from mlcl.paths import FIGURES, UNSEEN_FIGURES, table_names
 from mlcl.report import sentences
 from mlcl.statistics import interval
-from mlcl.tables import FIGURES, TABLES
+from mlcl.tables import TABLES
 from mlcl.tables.layout import shown
 from mlcl.tables.study import RULE, Study, encoder, read, roles, sides, solved, titles
 
 HERE = Path(__file__).parent
 OF_ALL = (*FIGURES, "training")
-OF_A_DATA_SET = ("embedding", "neighbours", "pairs")
 FORMS = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
@@ -77,7 +76,7 @@ def write(
     Raises `UserError` where one of them is missing or wrong, or a training was of another recipe than the config's.
     """
     study = read(experiment, evaluations, out.parent, root)
-    built = {name: TABLES[name](study) for name in tables(experiment)}
+    built = {name: TABLES[name](study) for name in table_names(experiment)}
     runs = _runs(study, records)
     cards, common = [_card(figures / name) for name in experiment.datasets], _common(list(runs.values()))
     environment = jinja2.Environment(
@@ -204,7 +203,7 @@ def _card(folder: Path) -> Card:
     except (OSError, ValueError) as error:
         raise UserError(f"{facts_file}: cannot be read ({error}); make it with mlcl data show") from error
     pictures, figures = (
-        [_figure(folder, name) for name in names] for names in (("sheet", "classes"), OF_A_DATA_SET)
+        [_figure(folder, name) for name in names] for names in (("sheet", "classes"), UNSEEN_FIGURES)
     )  # fmt: skip
     return Card(folder.name, facts, pictures, figures)
 

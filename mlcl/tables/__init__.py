@@ -16,11 +16,12 @@ import pandas as pd
 from mlcl.config import Experiment
 from mlcl.figures import accuracy, roles
 from mlcl.files import write_all
-from mlcl.paths import tables
+from mlcl.paths import table_names
 from mlcl.tables import ablation, choice, classifiers, comparison, differences, factorial, subsets, sweeps
 from mlcl.tables.layout import PREAMBLE, joined, latex, markdown
 from mlcl.tables.study import Study, read
 
+# Each: a study -> the frame that is its CSV, and its tables to lay out.
 TABLES = {
     "comparison": comparison.build,
     "factorial": factorial.build,
@@ -48,7 +49,7 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: 
     """
     study = read(experiment, evaluations, out, root)
     contents: dict[Path, bytes] = {}
-    for name in tables(experiment):
+    for name in table_names(experiment):
         frame, laid_out = TABLES[name](study)
         stem = out / "tables" / name
         contents[stem.with_suffix(".md")] = "\n".join(map(markdown, laid_out)).encode()

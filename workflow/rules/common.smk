@@ -6,14 +6,14 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from mlcl.config import Experiment, read
+from mlcl.config import Experiment, identity, read
 from mlcl.data import definition
 from mlcl.data.sources import MODULES
 from mlcl.episodes import check_tasks
 from mlcl.errors import UserError
 from mlcl.fingerprint import fingerprint
 from mlcl.hardware import has_gpu
-from mlcl.paths import drawn, tables as tables_of
+from mlcl.paths import FIGURES, UNSEEN_FIGURES, Files, drawn_methods, table_names
 
 try:
     if workflow.is_main_process:
@@ -23,6 +23,7 @@ try:
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+files = Files(Path(workflow.basedir), experiment.name)
 # Packed data lies outside the experiment's folder: experiments share it.
 PACKED = "../../data/packed"
 RUNS = {
@@ -42,7 +43,7 @@ def packing_code(wildcards):
 
 
 def method(wildcards):
-    return experiment.recipes[wildcards.method].model_dump_json(exclude={"title"})
+    return identity(experiment.recipes[wildcards.method])
 
 
 def teacher(wildcards):
@@ -101,9 +102,8 @@ if workflow.is_main_process and experiment.published:
 
 def check_packed(name, spec):
     """Stop before any output is deleted where the data that is there does not fit the config."""
-    folder = Path(workflow.basedir, "data", "packed", name)
     try:
-        if manifest := definition.check(folder, spec):
+        if manifest := definition.check(files.manifest(name).parent, spec):
             check_tasks(experiment, name, manifest)
     except UserError as error:
         raise WorkflowError(str(error)) from None
@@ -111,8 +111,7 @@ def check_packed(name, spec):
 
 def link_packed(name):
     """Where another experiment has packed the data, this one need not."""
-    manifest = Path(workflow.basedir, "data", "packed", name, "manifest.json")
-    link = results / "packed" / f"{name}.json"
+    manifest, link = files.manifest(name), files.folder / "packed" / f"{name}.json"
     if manifest.exists() and not link.is_symlink():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
@@ -122,16 +121,15 @@ def link_packed(name):
         os.utime(link, (packed, packed), follow_symlinks=False)
 
 
-results = Path(workflow.basedir, "results", experiment.name)
 for name, spec in experiment.datasets.items():
     check_packed(name, spec)
     link_packed(name)
 
 # After a checkout without `dvc pull`: what is there would be taken for up to date, whatever made it.
-if (results / "evaluations").exists() and not any(
-    results.glob(".snakemake/metadata/*")
+if (files.folder / "evaluations").exists() and not any(
+    files.folder.glob(".snakemake/metadata/*")
 ):
     logger.warning(
-        f"{results}: holds results, but not Snakemake's records of what made them, so that changes of config or code "
+        f"{files.folder}: holds results, but not Snakemake's records of what made them, so that changes of config or code "
         "go unnoticed; run 'dvc pull --allow-missing', or delete the folder to make everything anew"
     )

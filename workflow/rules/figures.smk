@@ -7,7 +7,7 @@ rule figures:
         expand(
             "figures/{dataset}/{figure}.{format}",
             dataset=RUNS["dataset"],
-            figure=["embedding", "neighbours", "pairs"],
+            figure=UNSEEN_FIGURES,
             format=["svg", "png"],
         ),
         expand(
@@ -45,18 +45,18 @@ rule draw_features:
         manifest="packed/{dataset}.json",
         features=expand(
             "features/{{dataset}}/{method}/{seed}/{split}.npy",
-            method=drawn(experiment),
+            method=drawn_methods(experiment),
             seed=RUNS["seed"][0],
             split=experiment.evaluation.split,
         ),
     output:
         [
             shown(f"figures/{{dataset}}/{figure}.svg", "{dataset}")
-            for figure in ("embedding", "neighbours", "pairs")
+            for figure in UNSEEN_FIGURES
         ],
         expand(
             "figures/{{dataset}}/{figure}.png",
-            figure=["embedding", "neighbours", "pairs"],
+            figure=UNSEEN_FIGURES,
         ),
     log:
         "logs/figures/{dataset}.log",

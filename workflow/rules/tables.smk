@@ -2,13 +2,13 @@ rule tables:
     input:
         expand(
             "tables/{table}.{format}",
-            table=tables_of(experiment),
+            table=table_names(experiment),
             format=["md", "csv", "tex"],
         ),
         "tables/metrics.json",
         expand(
             "figures/{figure}.{format}",
-            figure=["levels", "gain", "shots", "episodes"],
+            figure=FIGURES,
             format=["svg", "png"],
         ),
 
