@@ -20,7 +20,7 @@ from mlcl import config
 from mlcl.data.packed import Packed, identity
 from mlcl.energy import Meter
 from mlcl.errors import UserError
-from mlcl.files import replacing
+from mlcl.files import replacing, sha256
 
 if TYPE_CHECKING:
     import torch
@@ -83,9 +83,11 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is no record of a training ({error}); run mlcl train again") from error
 
 
-def check(made_by: dict[str, Any], method: config.Method, path: Path, data: Packed | None = None) -> None:
+def check(
+    made_by: dict[str, Any], method: config.Method, path: Path, data: Packed | None = None, teacher: Path | None = None
+) -> None:
     """Raises `UserError` where what is at `path` was made by another recipe than the method's or, if given, of other
-    data."""
+    data or with another teacher; a teacher's file that is not there may be any."""
     same = False
     with suppress(ValidationError):  # of a version of this package that had other keys
         same = config.identity(config.Method.model_validate(made_by["method"])) == config.identity(method)
@@ -95,6 +97,8 @@ def check(made_by: dict[str, Any], method: config.Method, path: Path, data: Pack
         )
     if data and identity(made_by["data"]) != data.identity:
         raise UserError(f"{path}: was trained on other data than those in {data.folder}; delete it to train anew")
+    if teacher and teacher.exists() and made_by.get("teacher") != sha256(teacher):
+        raise UserError(f"{path}: has learnt from another model than {teacher}; delete it to train anew")
 
 
 def commit() -> dict[str, Any] | None:

@@ -22,7 +22,6 @@ from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 from mlcl.evaluate import evaluate
 from mlcl.extract import extract, extract_copies
-from mlcl.files import sha256
 from mlcl.paths import Files
 from mlcl.train import train
 
@@ -55,12 +54,9 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         known, taught_by = results.records(name) / "run.json", experiment.teacher(name)
         teacher = results.model(taught_by) if taught_by else None
         if model.exists():
-            made_by = encoders.load_made_by(model)
-            record.check(made_by, experiment.recipes[method], model, data)
-            if teacher and teacher.exists() and made_by.get("teacher") != sha256(teacher):
-                raise UserError(f"{model}: has learnt from another model than {teacher}; delete it to train anew")
+            record.check(encoders.load_made_by(model), experiment.recipes[method], model, data, teacher)
         elif known.exists() and evaluation.exists():  # as git brings them; another model would have other numbers
-            record.check(record.read(known)["made_by"], experiment.recipes[method], known, data)
+            record.check(record.read(known)["made_by"], experiment.recipes[method], known, data, teacher)
             print(f"{name}: is evaluated, which is kept", file=sys.stderr, flush=True)
             continue
         else:
