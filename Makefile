@@ -6,8 +6,8 @@ CONFIG ?= config/config.yaml
 BIN := .venv/bin
 
 results: .venv/ready
-	@test -f $(CONFIG) || { echo "$(CONFIG): is missing; name a config file: make results CONFIG=config/quick.yaml"; exit 1; }
-	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --configfile $(CONFIG)
+	@test -f "$(CONFIG)" || { echo "$(CONFIG): is missing; name a config file: make results CONFIG=config/quick.yaml"; exit 1; }
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --cores all --configfile "$(CONFIG)"
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

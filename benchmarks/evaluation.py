@@ -28,6 +28,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks.compare import RUNS, alternate, milliseconds, write
 from mlcl import features, solve
+from mlcl.classifiers import CLASSIFIERS, logistic_regression
 from mlcl.episodes import Episodes, sample
 from mlcl.statistics import interval
 
@@ -74,7 +75,8 @@ def ours(folder: Path, classifiers: list[str], shot: int, threads: int = 1, copi
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     bank = solve.Bank(features.load(folder / "last.npy"), device)
     support = solve.Bank(features.load(folder / "copies.npy"), device, copies) if copies > 1 else None
-    found = solve.accuracies(bank, tasks(shot), classifiers, support, threads)
+    some = {name: CLASSIFIERS[name] for name in classifiers}
+    found = solve.accuracies(bank, tasks(shot), some, support, threads)
     return interval(next(iter(found.values())))
 
 
@@ -196,7 +198,7 @@ def agreement(folder: Path) -> list[dict[str, object]]:
         support = solve.Bank(features.load(folder / "copies.npy"), bank.vectors.device, copies) if copies > 1 else None
         theirs: list[np.ndarray] = []
         mean, _ = scikit_learn(folder, shot, copies, tol=1e-10, dtype=np.float64, predictions=theirs)
-        [(_, _, scores)] = solve.solve(bank, tasks(shot), ["logistic_regression"], support)
+        [(_, _, scores)] = solve.solve(bank, tasks(shot), {"": logistic_regression}, support)
         same = scores.argmax(1).numpy() == np.stack(theirs)
         ours_mean = (scores.argmax(1).numpy() == ANSWERS).mean()
         rows.append({
@@ -229,18 +231,19 @@ ALONE = """
 import sys, time, numpy as np, torch
 from benchmarks.compare import memory
 from mlcl import features, solve
+from mlcl.classifiers import CLASSIFIERS
 from mlcl.episodes import sample
 
 path, episodes, way, threads = sys.argv[1], *map(int, sys.argv[2:])
 loaded = features.load(path)
-labels, names = np.repeat(np.arange(20), 600), list(solve.CLASSIFIERS)
+labels = np.repeat(np.arange(20), 600)
 shape = dict(split="test", way=way, shot=5, queries=15, seed=0)
 warm = solve.Bank(loaded, torch.device("cpu"))  # reads the features
-solve.accuracies(warm, sample(labels, episodes=10, **shape), names)
+solve.accuracies(warm, sample(labels, episodes=10, **shape), CLASSIFIERS)
 with memory() as used:
     start = time.perf_counter()
     bank = solve.Bank(loaded, torch.device("cpu"))
-    solve.accuracies(bank, sample(labels, episodes=episodes, **shape), names, None, threads)
+    solve.accuracies(bank, sample(labels, episodes=episodes, **shape), CLASSIFIERS, None, threads)
     print(time.perf_counter() - start)
 print(used.peak)
 """

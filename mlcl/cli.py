@@ -28,9 +28,9 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(f"mlcl {given.stage}: {error}")
     except OSError as error:
-        if not error.filename:
+        if error.strerror is None:
             raise
-        sys.exit(f"mlcl {given.stage}: {error.filename}: {error.strerror}")
+        sys.exit(f"mlcl {given.stage}: {error.filename or 'while writing'}: {error.strerror}")
 
 
 def data(given: argparse.Namespace) -> None:
@@ -81,7 +81,9 @@ def status(given: argparse.Namespace) -> None:
     from mlcl import config
     from mlcl.status import status
 
-    print(status(config.Experiment.load(given.config), Path()))
+    if not (given.root / "results").is_dir():
+        raise UserError(f"--root: {given.root.resolve()} holds no results/; name the folder that does")
+    print(status(config.Experiment.load(given.config), given.root))
 
 
 def _dataset(text: str):
@@ -378,4 +380,5 @@ def parser() -> argparse.ArgumentParser:
 
     command = stage(status, "Say what of an experiment is done, running, stopped or waiting.")
     configured(command)
+    command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="holds data/ and results/")
     return top

@@ -381,12 +381,13 @@ class Evaluation(Part):
 class Sweep(Part):
     """One key of some methods' recipes, varied: each value is trained as a recipe of its own."""
 
-    of: Annotated[tuple[Name, ...], Field(min_length=1)]
+    of: Annotated[tuple[Name, ...], Field(min_length=1), Once]
     """The methods."""
     key: str
     """Of the method, as in objective.temperature."""
     values: Annotated[tuple[str | bool | int | float, ...], Field(min_length=1)] | dict[Label, Any]
-    """A list of values, or a name for each: {uniform: {1: 1, 4: 1}, rising: {1: 0.1, 4: 1}}."""
+    """A list of values, or a name for each: {uniform: {1: 1, 4: 1}, rising: {1: 0.1, 4: 1}}. A value takes the place of
+    the whole key: of a part, as training is one, what it does not name has the package's default again."""
 
     @property
     def labelled(self) -> dict[str, Any]:

@@ -81,7 +81,8 @@ def save(encoder: Encoder, path: Path, made_by: dict[str, Any], classifier: nn.L
     about = {"encoder": encoder.spec.model_dump(), "made_by": made_by}
     with replacing(path) as (temporary,):
         # One entry: safetensors writes several in an order that changes from run to run.
-        safetensors.torch.save_file(tensors, temporary, {"mlcl": json.dumps(about, sort_keys=True)})
+        # And its `save_file` makes files that nobody but their owner may read.
+        temporary.write_bytes(safetensors.torch.save(tensors, {"mlcl": json.dumps(about, sort_keys=True)}))
 
 
 def load(path: Path) -> tuple[Encoder, dict[str, Any]]:
@@ -139,8 +140,11 @@ def _read(path: Path, weights: bool) -> tuple[dict[str, Any], dict[str, Tensor]]
 
 def build(spec: config.Encoder, channels: int) -> Conv4 | ResNet12 | Branched:
     """The network with random weights, for images of so many channels; it returns every level's map."""
-    conv4 = spec.name == "conv4"
-    trunk = Conv4(channels, spec.width) if conv4 else ResNet12(channels, spec.width, spec.drop_block)
+    trunks = {
+        "conv4": lambda: Conv4(channels, spec.width),
+        "resnet12": lambda: ResNet12(channels, spec.width, spec.drop_block),
+    }
+    trunk = trunks[spec.name]()
     return Branched(trunk) if spec.branches else trunk
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from mlcl import choice, config, evaluations, features, representations, solve
+from mlcl.classifiers import CLASSIFIERS
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
 from mlcl.errors import UserError
@@ -77,13 +78,14 @@ def _solve(
         for shot in spec.shots
     }  # fmt: skip
     tables, subsets = [], spec.subsets or spec.choose
+    classifiers = {name: CLASSIFIERS[name] for name in spec.classifiers}
     count = len(spec.processing) * len(spec.shots) * spec.episodes
     with Progress("/".join(map(str, run)), count, "episodes") as progress:
         for name in spec.processing:
             bank = solve.Bank(process(queries, name, base), device)
             support = supports and solve.Bank(process(supports, name, base), device, spec.support_copies)
             for shot, episodes in tasks.items():
-                found = solve.accuracies(bank, episodes, spec.classifiers, support, threads, progress.advance, subsets)
+                found = solve.accuracies(bank, episodes, classifiers, support, threads, progress.advance, subsets)
                 for key, values in found.items():
                     names = dict(zip(evaluations.KEYS, (shot, name, *key), strict=True))
                     tables.append(pd.DataFrame({**names, "episode": range(spec.episodes), "accuracy": values}))

@@ -14,7 +14,7 @@ from mlcl import augment, encoders, hardware, seeds
 from mlcl.data.packed import SPLITS, Packed, identity
 from mlcl.embed import BATCH, batches, embed
 from mlcl.errors import UserError
-from mlcl.files import clear_unfinished, replacing
+from mlcl.files import allocate, clear_unfinished, replacing
 from mlcl.progress import Progress
 
 
@@ -71,6 +71,7 @@ class Extractor:
         clear_unfinished(out)  # gigabytes, after a kill
         with replacing(out) as (temporary,):
             records = np.lib.format.open_memmap(temporary, "w+", self.record, (count,))
+            allocate(temporary)
             rows = slice(0, 0)
             for vectors in embed(self.encoder, images, self.device, self.training.precision):
                 rows = slice(rows.stop, rows.stop + len(vectors[0]))

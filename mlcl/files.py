@@ -76,6 +76,16 @@ def alone(path: Path, doing: str, seconds: float = -1) -> Iterator[bool]:
         lock.release()
 
 
+def allocate(path: Path) -> None:
+    """Take the room on the disk that a file with holes is to fill: a process whose memory map finds none is killed.
+
+    Raises OSError where there is not so much. Where the system cannot tell (macOS), nothing is done.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with open(path, "rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+
+
 def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

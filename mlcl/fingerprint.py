@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mlcl.errors import UserError
+
 PACKAGE = Path(__file__).parent
 # What these hold reaches a stage as parameters, or does not touch its result.
 OUTSIDE = {"config", "energy", "errors", "files", "fingerprint", "progress", "record"}
@@ -55,6 +57,8 @@ def _read(source: str) -> tuple[set[str], str]:
     """
     tree, names = ast.parse(source), set()
     for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:  # it would be missed, and results of other code kept
+            raise UserError(f"{ast.unparse(node)}: cannot be traced; write it with the whole name, from mlcl.")
         if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "mlcl":
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):

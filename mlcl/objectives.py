@@ -127,7 +127,7 @@ class Objective(nn.Module):
                 term = (1 - taught.weight) * term + taught.weight * from_last
             loss = loss + weight * term
         image = torch.arange(len(labels), device=labels.device)
-        same = both if self.spec.contrast == "supcon" else torch.cat([image, image])
+        same = {"supcon": both, "simclr": torch.cat([image, image]), None: None}[self.spec.contrast]
         for level, weight in self.spec.levels.items():
             z = distributed.gather(self.heads[str(level)](representations[level - 1]), len(labels))
             parts[f"level{level}"] = contrast(z, same, self.spec.temperature)

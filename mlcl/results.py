@@ -52,6 +52,13 @@ def read(experiment: Experiment, paths: Sequence[Path]) -> Results:
     return Results(accuracies, files, chosen)
 
 
+def check(path: Path, evaluation: Evaluation, method: Method) -> None:
+    """Raises `UserError` where the evaluation at `path` is unreadable or not what is asked for."""
+    _, frame, protocol, *_ = evaluations.read(path)
+    _check_protocol(path, protocol, evaluation)
+    _by_episode(path, frame, evaluation, method)
+
+
 def summarize(accuracies: dict[Cell, np.ndarray]) -> pd.DataFrame:
     """A row a cell: its names, seeds, episodes, and the `statistics.Summary` of its accuracy in percent."""
     rows = [

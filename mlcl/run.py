@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from mlcl import config, encoders, episodes, hardware, record
+from mlcl import config, encoders, episodes, hardware, record, results
 from mlcl.data import definition, sources
 from mlcl.data.pack import pack
 from mlcl.data.packed import Packed
@@ -29,15 +29,16 @@ from mlcl.train import train
 def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     """Pack, train, extract and evaluate what is missing below root/data and root/results, the first seed first.
 
-    A run that has its record and its evaluation but no model is left as it is. Raises `UserError` after `max_minutes`,
-    everything done so far kept and a trained model evaluated first, and where what is there was trained by another
-    recipe or on other data.
+    An evaluation that is not what the config asks for is made again; a run that has its record and its evaluation but
+    no model is left as it is. Raises `UserError` after `max_minutes`, everything done so far kept and a trained model
+    evaluated first, and where what is there was trained by another recipe or on other data, or, without its model,
+    evaluated otherwise.
     """
     deadline = time.monotonic() + 60 * max_minutes
-    results, spec = Files(root, experiment.name), experiment.evaluation
+    files, spec = Files(root, experiment.name), experiment.evaluation
     packed = {}
     for name, dataset in experiment.datasets.items():
-        folder = results.manifest(name).parent
+        folder = files.manifest(name).parent
         if definition.check(folder, dataset) is None:
             with Stage(f"data {name}", deadline):
                 pack(sources.open_source(dataset, root), folder)
@@ -49,26 +50,33 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
         until = deadline
         name, data = f"{dataset}/{method}/{seed}", packed[dataset]
-        model, evaluation = results.model(name), results.evaluation(name)
-        features, copies = results.features(name, spec.split), results.features(name, "copies")
-        known, taught_by = results.records(name) / "run.json", experiment.teacher(name)
-        teacher = results.model(taught_by) if taught_by else None
+        model, evaluation = files.model(name), files.evaluation(name)
+        features, copies = files.features(name, spec.split), files.features(name, "copies")
+        known, taught_by = files.records(name) / "run.json", experiment.teacher(name)
+        teacher = files.model(taught_by) if taught_by else None
         if model.exists():
             record.check(encoders.load_made_by(model), experiment.recipes[method], model, data, teacher)
         elif known.exists() and evaluation.exists():  # as git brings them; another model would have other numbers
             record.check(record.read(known)["made_by"], experiment.recipes[method], known, data, teacher)
+            results.check(evaluation, spec, experiment.recipes[method])
             print(f"{name}: is evaluated, which is kept", file=sys.stderr, flush=True)
             continue
         else:
             with Stage(f"train {name}", deadline) as minutes:
-                for path in (*features.parent.glob("*.npy"), results.choices(name), evaluation):  # of another model
+                for path in (*features.parent.glob("*.npy"), files.choices(name), evaluation):  # of another model
                     path.unlink(missing_ok=True)
-                records, scratch = results.records(name), results.scratch(name)
+                records, scratch = files.records(name), files.scratch(name)
                 train(
                     data.folder, experiment.recipes[method], seed, devices, model.parent, records, scratch, minutes,
                     teacher,
                 )  # fmt: skip
             until = math.inf  # what is left of this run takes seconds, and elsewhere the model may not be at hand
+        if evaluation.exists():
+            try:
+                results.check(evaluation, spec, experiment.recipes[method])
+            except UserError as error:
+                print(f"{error}: evaluated again", file=sys.stderr, flush=True)
+                evaluation.unlink()
         if not features.exists():
             with Stage(f"features {name}", until):
                 extract(data.folder, model, devices[0], features.parent)
@@ -79,7 +87,7 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
             with Stage(f"evaluate {name}", until):
                 evaluate(
                     data.folder, features.parent, spec, (dataset, method, seed), devices[0], evaluation,
-                    results.choices(name), os.cpu_count() or 1,
+                    files.choices(name), os.cpu_count() or 1,
                 )  # fmt: skip
 
 

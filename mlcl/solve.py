@@ -6,7 +6,7 @@ levels' problems are fitted as one batch; and all classifiers' weights meet the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -14,10 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlcl.classifiers import CLASSIFIERS, accuracy
 from mlcl.episodes import Episodes
 from mlcl.features import Features
 from mlcl.representations import ENSEMBLE, JOINT, level, partial, subset
+
+Classifier = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+"""Inner products of supports and the number of classes -> coefficients and biases, as `mlcl.classifiers` has it."""
 
 # Bytes of gathered images at a time, and of a chunk's matrices: on the CPU so that they stay in its caches.
 BYTES = {"cpu": 4e6, "cuda": 256e6}
@@ -78,14 +80,14 @@ class Reader:
 def accuracies(
     bank: Bank,
     episodes: Episodes,
-    names: Sequence[str],
+    classifiers: Mapping[str, Classifier],
     support: Bank | None = None,
     threads: int = 1,
     advance: Callable[[int], None] = lambda episodes: None,
     subsets: bool = False,
 ) -> dict[tuple[str, str], np.ndarray]:
-    """(classifier, representation) -> accuracies [E], for each of the classifiers `names`, level and ensemble,
-    and with `subsets` for the ensembles of some levels too.
+    """(classifier, representation) -> accuracies [E], for each of the `classifiers`, level and ensemble, and with
+    `subsets` for the ensembles of some levels too.
 
     The episodes are met chunk by chunk, so that memory stays constant however many there are, and `threads` chunks at
     a time, each on one thread. The chunks, and so the result, do not depend on the number of threads. `advance` is told
@@ -93,14 +95,14 @@ def accuracies(
     """
     (count, way, shot), queries = episodes.support.shape, episodes.query.shape[2]
     supports, levels = way * shot * (support or bank).copies, len(bank.dims)
-    numbers = (levels + (levels > 1)) * (supports**2 + len(names) * way * (supports + way * queries))
+    numbers = (levels + (levels > 1)) * (supports**2 + len(classifiers) * way * (supports + way * queries))
     size = min(max(1, int(BYTES[bank.vectors.device.type] / (4 * numbers))), MOST)
 
     def meet(start: int) -> dict[tuple[str, str], Tensor]:
         some = Episodes(episodes.support[start : start + size], episodes.query[start : start + size])
         return {
             (name, representation): accuracy(scores).cpu()
-            for name, representation, scores in solve(bank, some, names, support, subsets)
+            for name, representation, scores in solve(bank, some, classifiers, support, subsets)
         }
 
     starts, chunks = range(0, count, size), []
@@ -112,10 +114,24 @@ def accuracies(
     return {key: torch.cat([chunk[key] for chunk in chunks]).numpy() for key in chunks[0]}
 
 
+def accuracy(scores: Tensor) -> Tensor:
+    """[E]: the share of an episode's queries whose own class has the highest of the scores [E, way, m].
+
+    The queries lie class after class; of equal scores the first class's counts.
+    """
+    way, m = scores.shape[1:]
+    answers = torch.arange(way, device=scores.device).repeat_interleave(m // way)
+    return (scores.mT.contiguous().argmax(-1) == answers).double().mean(-1)
+
+
 def solve(
-    bank: Bank, episodes: Episodes, names: Sequence[str], support: Bank | None = None, subsets: bool = False
+    bank: Bank,
+    episodes: Episodes,
+    classifiers: Mapping[str, Classifier],
+    support: Bank | None = None,
+    subsets: bool = False,
 ) -> Iterator[tuple[str, str, Tensor]]:
-    """(classifier, representation, scores [E, way, m]) for each of the classifiers `names`, level and ensemble.
+    """(classifier, representation, scores [E, way, m]) for each of the `classifiers`, level and ensemble.
 
     Scores are logits, or probabilities for `mean_probability`, the mean of the levels' class probabilities, and for
     `subsets`, the means of some levels' probabilities.
@@ -128,14 +144,14 @@ def solve(
     levels = len(grams)
     if levels > 1:
         grams = torch.cat([grams, grams.mean(0, keepdim=True)])
-    fitted = [CLASSIFIERS[name](grams.flatten(0, 1), way) for name in names]
+    fitted = [fit(grams.flatten(0, 1), way) for fit in classifiers.values()]
     coefficients, biases = (
         torch.stack(parts, 1).unflatten(0, grams.shape[:2]).flatten(2, 3) for parts in zip(*fitted, strict=True)
     )  # [levels or levels + 1, E, classifiers * way, n or 1]
     own, joint = _products(support, support_rows, bank, query_rows, coefficients)
     own = (own + biases[:levels]).unflatten(2, (-1, way))
     joint = (joint + biases[-1]).unflatten(1, (-1, way))
-    for i, name in enumerate(names):
+    for i, name in enumerate(classifiers):
         for place in range(levels):
             yield name, level(place + 1), own[place, :, i]
         if levels > 1:

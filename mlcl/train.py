@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from mlcl import augment, config, distributed, episodes, hardware, record, seeds, solve
+from mlcl.centroids import nearest_centroid
 from mlcl.data.packed import Packed
 from mlcl.embed import batches, embed, to_images
 from mlcl.encoders import Encoder, save
@@ -192,7 +193,7 @@ class Run:
             self.validation.labels, split="val", episodes=spec.episodes, way=spec.way, shot=spec.shot,
             queries=spec.queries, seed=self.seed,
         )  # fmt: skip
-        found = solve.accuracies(bank, tasks, ["nearest_centroid"])
+        found = solve.accuracies(bank, tasks, {"nearest_centroid": nearest_centroid})
         representations = {"val_last_level": f"level{len(bank.dims)}", "val_ensemble": "mean_probability"}
         return {key: float(found["nearest_centroid", name].mean()) for key, name in representations.items()}
 

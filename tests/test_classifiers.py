@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
-from mlcl import classifiers, logistic
+from mlcl import classifiers, logistic, solve
 from mlcl.classifiers import CLASSIFIERS
 
 
@@ -91,15 +91,15 @@ def test_centroids_equal_the_naive_loop(shot):
 @given(st.permutations(range(5)), st.sampled_from(sorted(CLASSIFIERS)), st.sampled_from([1, 5]))
 def test_the_order_of_classes_does_not_change_accuracy(order, name, shot):
     x, z = supports(4, 5, shot, seed=3), supports(4, 5, 15, seed=3)
-    first = classifiers.accuracy(logits(CLASSIFIERS[name], x, z, 5))
+    first = solve.accuracy(logits(CLASSIFIERS[name], x, z, 5))
     x, z = (v.unflatten(1, (5, -1))[:, list(order)].flatten(1, 2) for v in (x, z))
-    assert torch.equal(first, classifiers.accuracy(logits(CLASSIFIERS[name], x, z, 5)))
+    assert torch.equal(first, solve.accuracy(logits(CLASSIFIERS[name], x, z, 5)))
 
 
 def test_accuracy_counts_the_best_score_and_of_equal_ones_the_first():
     scores = torch.zeros(1, 2, 4)
     scores[0, [0, 1], [0, 1]] = 1.0  # right, wrong; then two ties, of which the third query's is wrong
-    assert classifiers.accuracy(scores).tolist() == [0.25]
+    assert solve.accuracy(scores).tolist() == [0.25]
 
 
 @pytest.mark.parametrize("name", sorted(CLASSIFIERS))

@@ -89,6 +89,15 @@ def test_bad_input_is_one_line_and_a_status(tmp_path, monkeypatch, capfd, argume
     assert not list(tmp_path.iterdir())
 
 
+def test_the_state_of_an_experiment_from_anywhere(write_config, tmp_path, capsys):
+    config = write_config()
+    with pytest.raises(SystemExit, match=r"^mlcl status: --root: .*/elsewhere holds no results/; name the folder that"):
+        cli.main(["status", str(config), "--root", str(tmp_path / "elsewhere")])
+    (tmp_path / "results").mkdir()
+    cli.main(["status", str(config), "--root", str(tmp_path)])
+    assert "ready to run" in capsys.readouterr().out
+
+
 def test_an_error_of_the_system_is_one_line_too(tmp_path, tiny_data):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit, match=r"^mlcl show: .*file.*: (File exists|Not a directory)$"):

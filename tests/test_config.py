@@ -61,6 +61,10 @@ def test_methods_inherit_key_by_key(write_config):
             "methods.cross_entropy.objective: self_distillation teaches the classifiers of earlier levels: set deep",
         ),
         ({"methods.multi_level.objective.levels": {}}, "contrast and levels go together"),
+        (
+            {"sweeps.t": {"of": ["multi_level"] * 2, "key": "objective.temperature", "values": [1]}},
+            "sweeps.t.of: has multi_level twice; keep one",
+        ),
         ({"methods.cross_entropy.objective.cross_entropy": 0}, "nothing to learn"),
         ({"encoder.drop_block": 0.1}, "drop_block is for resnet12"),
         (

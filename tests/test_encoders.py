@@ -124,6 +124,13 @@ def test_a_saved_encoder_comes_back(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
 
 
+def test_others_may_read_a_checkpoint_where_they_may_read_files(tmp_path):
+    encoder, plain = encoders.Encoder(config.Encoder(width=4), [0.5], [0.2]), tmp_path / "plain"
+    encoders.save(encoder, tmp_path / "model.safetensors", {})
+    plain.touch()
+    assert (tmp_path / "model.safetensors").stat().st_mode == plain.stat().st_mode
+
+
 def test_a_saved_classifier_comes_back(tmp_path):
     encoder, classifier = encoders.Encoder(config.Encoder(width=4), *GREY), torch.nn.Linear(4, 7)
     encoders.save(encoder, tmp_path / "without", {})

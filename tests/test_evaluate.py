@@ -1,5 +1,7 @@
 """From an encoder to its table of accuracies."""
 
+import errno
+import os
 import shutil
 
 import numpy as np
@@ -9,7 +11,8 @@ import torch
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from mlcl import choice, config, encoders, evaluate, evaluations, extract, features, representations, solve
+from mlcl import choice, cli, config, encoders, evaluate, evaluations, extract, features, representations, solve
+from mlcl.classifiers import logistic_regression
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
 from mlcl.errors import UserError
@@ -57,6 +60,17 @@ def test_what_a_killed_extraction_left_is_removed(tiny_data, model, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["test.npy", "train.npy", "val.npy"]
 
 
+def test_a_full_disk_is_an_error_and_no_kill(tiny_data, model, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    arguments = ("features", "--data", tiny_data, "--model", model, "--out", tmp_path / "features")
+    with pytest.raises(SystemExit, match=r"^mlcl features: while writing: No space left on device$"):
+        cli.main(list(map(str, arguments)))
+    assert not list((tmp_path / "features").iterdir())
+
+
 def test_accuracies_equal_a_naive_loop(tiny_data, folder, tmp_path):
     out = tmp_path / "evaluation.parquet"
     evaluate.evaluate(tiny_data, folder, SPEC, ("tiny", "mine", 0), CPU, out)
@@ -96,7 +110,7 @@ def test_chunks_and_threads_do_not_change_the_result(tiny_data, folder, tmp_path
 def test_subsets_average_the_probabilities_of_their_levels(tiny_data, folder):
     bank = solve.Bank(features.load(folder / "test.npy"), CPU)
     tasks = sample(Packed(tiny_data).split("test").labels, split="test", episodes=3, way=3, shot=2, queries=6, seed=0)
-    solved = solve.solve(bank, tasks, ["logistic_regression"], subsets=True)
+    solved = solve.solve(bank, tasks, {"logistic_regression": logistic_regression}, subsets=True)
     scores = {representation: values for _, representation, values in solved}
     assert len(scores) == 4 + 2 + 6 + 4
     levels = {i: scores[f"level{i}"].softmax(1) for i in (1, 2, 3, 4)}

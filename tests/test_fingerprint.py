@@ -1,6 +1,7 @@
 import pytest
 
 from mlcl import fingerprint
+from mlcl.errors import UserError
 
 
 @pytest.fixture
@@ -39,7 +40,13 @@ def test_tables_of_a_package_count(package):
     assert fingerprint.fingerprint("a") != before
 
 
+def test_a_relative_import_is_refused(package):
+    (package / "b.py").write_text("from .other import y\n")
+    with pytest.raises(UserError, match=r"^from \.other import y: cannot be traced; write it with the whole name"):
+        fingerprint.fingerprint("a")
+
+
 def test_training_reaches_the_loss_and_not_the_tables():
     reached = fingerprint._reach("train")
     assert {"train", "objectives", "augment", "encoders", "episodes"} <= reached
-    assert not {"tables", "evaluate", "config"} & reached
+    assert not {"tables", "evaluate", "config", "classifiers", "extract"} & reached

@@ -100,6 +100,17 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
     assert set(changed) == set(made)
     assert results.evaluation(RUNS[1]).read_bytes() == whole.evaluation(RUNS[1]).read_bytes()
 
+    # An evaluation of another kind is made again, here with what stood there before.
+    more = Experiment.parse(CONFIG | {"evaluation": CONFIG["evaluation"] | {"queries": 6, "subsets": True}}, "test")
+    capsys.readouterr()
+    run(more, tmp_path, max_minutes=60)
+    said = capsys.readouterr().err
+    for name in RUNS:
+        assert "was evaluated with queries 5, where the config asks for 6; run mlcl evaluate again: evaluated" in said
+        assert evaluations.read(results.evaluation(name)).protocol["queries"] == 6
+    run(experiment, tmp_path, max_minutes=60)
+    assert results.evaluation(RUNS[1]).read_bytes() == whole.evaluation(RUNS[1]).read_bytes()
+
     # Of another recipe, it is not taken for the config's.
     changed = Experiment.parse(CONFIG | {"training": CONFIG["training"] | {"epochs": 3}}, "test")
     with pytest.raises(UserError, match=r"model\.safetensors: was trained by another recipe than the config's"):
@@ -122,6 +133,8 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
     run(experiment, tmp_path, max_minutes=60)
     assert capsys.readouterr().err == "".join(f"{name}: is evaluated, which is kept\n" for name in RUNS)
     assert not results.model(RUNS[0]).exists()
+    with pytest.raises(UserError, match=r"0\.parquet: was evaluated with queries 5, where the config asks for 6; run"):
+        run(more, tmp_path, max_minutes=60)
     with pytest.raises(UserError, match=r"run\.json: was trained by another recipe than the config's"):
         run(changed, tmp_path, max_minutes=60)
 

@@ -491,6 +491,15 @@ def test_without_a_pair_the_factorial_says_so(tmp_path):
     assert "No two methods" in (tmp_path / "tables/factorial.md").read_text()
 
 
+def test_tables_that_the_config_no_longer_asks_for_go(tmp_path):
+    for form in ("md", "csv", "tex"):
+        (tmp_path / "tables").mkdir(exist_ok=True)
+        (tmp_path / f"tables/sweeps.{form}").write_text("of the last config")
+    (tmp_path / "tables/mine.csv").write_text("kept")
+    tables_alone(*evaluate(CONFIG, tmp_path), tmp_path)
+    assert {path.stem for path in (tmp_path / "tables").iterdir()} == {*NAMES, "metrics", "mine"}
+
+
 def test_two_sweeps_of_one_key_stand_apart(tmp_path):
     halves = {"early": {"half": {1: 0.5, 4: 1}}, "late": {"half": {3: 0.5, 4: 1}}}
     sweeps = {name: {"of": ["multi_level"], "key": "objective.levels", "values": each} for name, each in halves.items()}

@@ -120,10 +120,60 @@ def test_what_was_made_beside_snakemake_is_taken_as_it_is(checkout, tmp_path):
     """As after `mlcl run`, which leaves no records of Snakemake's and does not link the data."""
     for name in (".snakemake", "packed"):
         shutil.move(checkout.results / name, tmp_path / name)
-    assert checkout.jobs("tables") == {}
+    done = checkout.snakemake("--dry-run", "tables")
     for name in (".snakemake", "packed"):
         shutil.rmtree(checkout.results / name, ignore_errors=True)
         shutil.move(tmp_path / name, checkout.results / name)
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert job_counts(said) == {}
+    assert "holds results of 2 runs, plain/multi_level/0 the first, but not Snakemake's records" in said
+
+
+def test_levels_are_chosen_also_where_they_were_not(checkout, tmp_path):
+    """As after `choose: true` in an experiment that has run: a job's new output, of which Snakemake has no record."""
+    for name in ("choices", "tables"):
+        shutil.move(checkout.results / name, tmp_path)
+    jobs = checkout.jobs("tables")
+    for name in ("choices", "tables"):
+        shutil.move(tmp_path / name, checkout.results)
+    assert jobs == {"evaluate_episodes": 2, "make_tables": 1, "tables": 1}
+
+
+def test_models_are_not_trained_again_for_data_that_are_gone(checkout, tmp_path):
+    shutil.move(checkout.folder / "data" / "packed", tmp_path)
+    done = checkout.snakemake("--dry-run")
+    left = (checkout.results / "packed" / "plain.json").is_symlink()
+    shutil.move(tmp_path / "packed", checkout.folder / "data")
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert not left
+    assert "data/packed/plain: is missing, and packed by this run it would have everything trained again; run" in said
+    assert f"'mlcl data {checkout.folder}/config.yaml:datasets.plain' first" in said
+    assert checkout.jobs("train") == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--config", "gpus=2", "device=cuda"],
+            "config: a training takes 2 GPUs, but jobs may have 1 at a time; add gpu=2",
+        ),
+        (
+            ["--config", "device=cuda", "--resources", "mem_mb=9"],
+            "takes 1 GPU, but jobs may have 0 at a time; add gpu=1",
+        ),
+        (["--config", "name=linked"], "results/linked: lies behind a link; link data/ instead, or move the whole"),
+    ],
+)
+def test_what_would_go_wrong_later_is_said_first(checkout, tmp_path, arguments, message):
+    link = checkout.folder / "results" / "linked"
+    link.symlink_to(tmp_path)
+    done = checkout.snakemake("--dry-run", *arguments)
+    link.unlink()
+    assert done.returncode != 0
+    assert message in done.stdout + done.stderr
 
 
 def test_a_student_is_trained_after_its_teacher(checkout):
@@ -302,7 +352,7 @@ def test_a_second_snakemake_on_the_same_experiment_is_told_so(checkout):
 def test_an_experiment_longer_than_an_argument_reaches_the_tables(tmp_path):
     checkout = Checkout(tmp_path)
     methods = {f"m{i}": CONFIG["methods"]["single_level"] for i in range(300)}
-    checkout.configure({**CONFIG, "methods": methods})
+    checkout.configure({**CONFIG, "methods": methods, "evaluation": {"episodes": 20}})
     for name in methods:
         evaluation = checkout.results / "evaluations" / "plain" / name / "0.parquet"
         evaluation.parent.mkdir(parents=True)

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlcl import seeds, solve
+from mlcl.centroids import nearest_centroid
 from mlcl.episodes import Episodes, check, sample
 from mlcl.features import Features
 from mlcl.figures.pictures import canvas, put, thumbnails
@@ -53,7 +54,9 @@ def drawn_pairs(labels: np.ndarray, split: str) -> Pairs:
 def accuracies(features: Features, pairs: Pairs) -> np.ndarray:
     """Of every pair [P], the mean accuracy in percent of its tasks at the last level, by the nearest centroid."""
     last = Features(np.ascontiguousarray(features.levels[-1]), features.dims[-1:])
-    found = solve.accuracies(solve.Bank(last, torch.device("cpu")), pairs.episodes, ["nearest_centroid"])
+    found = solve.accuracies(
+        solve.Bank(last, torch.device("cpu")), pairs.episodes, {"nearest_centroid": nearest_centroid}
+    )
     return 100 * found["nearest_centroid", "level1"].reshape(-1, TASKS).mean(1)
 
 

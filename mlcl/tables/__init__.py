@@ -44,7 +44,8 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: 
     """Write the experiment's tables and figures: `out`/tables/<table>.{md,csv,tex}, `out`/figures/<figure>.{svg,png}
     and, for tools that compare runs, `out`/tables/metrics.json.
 
-    The relative paths of `experiment.published` start at `root`. Either all files are replaced or none. Raises
+    The relative paths of `experiment.published` start at `root`. Either all files are replaced or none; tables that the
+    config has nothing to show in are removed. Raises
     `UserError` as `results.read` and `published.read` do.
     """
     study = read(experiment, evaluations, out, root)
@@ -60,6 +61,9 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: 
         for form, drawn in draw(study).items():
             contents[out / "figures" / f"{name}.{form}"] = drawn
     write_all(contents)
+    for name in set(TABLES) - set(table_names(experiment)):  # of another config
+        for form in ("md", "csv", "tex"):
+            (out / "tables" / f"{name}.{form}").unlink(missing_ok=True)
 
 
 def _csv(frame: pd.DataFrame) -> str:

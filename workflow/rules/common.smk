@@ -1,6 +1,8 @@
 """The experiment, and what the rules declare of it: a job may depend on nothing else."""
 
 import os
+from base64 import urlsafe_b64encode
+from itertools import product
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -24,6 +26,12 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 files = Files(Path(workflow.basedir), experiment.name)
+if files.folder.resolve() != Path(
+    workflow.basedir
+).resolve() / files.folder.relative_to(workflow.basedir):
+    raise WorkflowError(
+        f"{files.folder}: lies behind a link; link data/ instead, or move the whole checkout"
+    )
 # Packed data lies outside the experiment's folder: experiments share it.
 PACKED = "../../data/packed"
 RUNS = {
@@ -52,9 +60,9 @@ def teacher(wildcards):
     return [f"models/{run}/model.safetensors"] if run else []
 
 
-def methods_on(*datasets):
-    """The part of the experiment that figures of its methods on these data sets depend on."""
-    parts = {"name": True, "datasets": set(datasets), "methods": True}
+def methods_on(datasets, methods):
+    """The part of the experiment that figures of these methods on these data sets depend on."""
+    parts = {"name": True, "datasets": set(datasets), "methods": set(methods)}
     return experiment.model_dump_json(include=parts)
 
 
@@ -80,14 +88,32 @@ def processes():
     return experiment.gpus if gpus() or experiment.device == "cpu" else 1
 
 
-# Snakemake would lower what a job asks for to what it may have, and say nothing.
-if workflow.is_main_process and "gpu" in workflow.global_resources:
-    offered = workflow.global_resources["gpu"].value
-    if gpus() * processes() > offered:
-        raise WorkflowError(
-            f"config: gpus: {experiment.gpus}, but jobs may have {offered} at a time; "
-            f"run 'snakemake --resources gpu={experiment.gpus}'"
+def check_resources():
+    """Stop where jobs would share a GPU, or get fewer than they ask for, of which Snakemake says nothing."""
+    cores, nodes, offered = (
+        (
+            workflow.global_resources[name].value
+            if name in workflow.global_resources
+            else None
         )
+        for name in ("_cores", "_nodes", "gpu")
+    )
+    if cores is None and nodes is not None and experiment.device == "auto":
+        raise WorkflowError(
+            "config: device: auto asks this machine, where the jobs run on others; add device=cuda or device=cpu to "
+            "--config, which takes the place of the profile's"
+        )
+    submitted = nodes is not None and cores in (None, 1)  # a dry run has one core
+    wanted = gpus() * processes()
+    if wanted > (offered or 0) and not (offered is None and submitted):
+        raise WorkflowError(
+            f"config: a training takes {wanted} GPU{'s' if wanted > 1 else ''}, but jobs may have {offered or 0} at a "
+            f"time; add gpu={wanted} to --resources, which take the place of the profile's"
+        )
+
+
+if workflow.is_main_process:
+    check_resources()
 
 
 # At once, not after hours of training; here alone, since it imports all of the tables.
@@ -112,7 +138,14 @@ def check_packed(name, spec):
 def link_packed(name):
     """Where another experiment has packed the data, this one need not."""
     manifest, link = files.manifest(name), files.folder / "packed" / f"{name}.json"
-    if manifest.exists() and not link.is_symlink():
+    if not manifest.exists():
+        link.unlink(missing_ok=True)
+        if (files.folder / "models" / name).exists() and workflow.is_main_process:
+            raise WorkflowError(
+                f"{manifest.parent}: is missing, and packed by this run it would have everything trained again; run "
+                f"'mlcl data {workflow.configfiles[-1]}:datasets.{name}' first, by which only what has changed is"
+            )
+    elif not link.is_symlink():
         link.parent.mkdir(parents=True, exist_ok=True)
         link.unlink(missing_ok=True)
         link.symlink_to(Path("..", PACKED, name, "manifest.json"))
@@ -125,11 +158,24 @@ for name, spec in experiment.datasets.items():
     check_packed(name, spec)
     link_packed(name)
 
-# After a checkout without `dvc pull`: what is there would be taken for up to date, whatever made it.
-if (files.folder / "evaluations").exists() and not any(
-    files.folder.glob(".snakemake/metadata/*")
-):
-    logger.warning(
-        f"{files.folder}: holds results, but not Snakemake's records of what made them, so that changes of config or code "
-        "go unnoticed; run 'dvc pull --allow-missing', or delete the folder to make everything anew"
-    )
+
+def recorded(file):
+    """Whether Snakemake knows what made a file; of very long names it is taken for granted."""
+    name = urlsafe_b64encode(file.encode()).decode()
+    return len(name) > 200 or (files.folder / ".snakemake/metadata" / name).exists()
+
+
+# After a checkout without `dvc pull`, or `mlcl run`: what is there is taken for up to date, whatever made it.
+if workflow.is_main_process:
+    runs = ["/".join(map(str, run)) for run in product(*RUNS.values())]
+    unknown = [
+        run
+        for run in runs
+        if files.evaluation(run).exists() and not recorded(f"evaluations/{run}.parquet")
+    ]
+    if unknown:
+        logger.warning(
+            f"{files.folder}: holds results of {len(unknown)} runs, {unknown[0]} the first, but not Snakemake's records "
+            "of what made them, so that changes of config or code go unnoticed; run 'dvc pull --allow-missing' where DVC "
+            "has them, or delete their models and evaluations to make them anew"
+        )

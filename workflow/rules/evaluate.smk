@@ -1,6 +1,14 @@
+CHOICES = (
+    expand("choices/{dataset}/{method}/{seed}.parquet", **RUNS)
+    if experiment.evaluation.choose
+    else []
+)
+
+
 rule evaluate:
     input:
         expand("evaluations/{dataset}/{method}/{seed}.parquet", **RUNS),
+        CHOICES,
 
 
 rule evaluate_episodes:

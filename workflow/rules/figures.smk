@@ -33,7 +33,7 @@ rule draw_training:
         mem_mb=lambda wildcards, input: 1000 + len(input),
         runtime=lambda wildcards, input: 10 + len(input) // 100,
     params:
-        experiment=methods_on(*RUNS["dataset"]),
+        experiment=methods_on(RUNS["dataset"], experiment.methods),
         code=fingerprint("figures.training"),
     shell:
         "mlcl draw-training --experiment <(printf %s {params.experiment:q}) --metrics {input}"
@@ -69,7 +69,9 @@ rule draw_features:
         runtime=30,
     params:
         data=f"{PACKED}/{{dataset}}",
-        experiment=lambda wildcards: methods_on(wildcards.dataset),
+        experiment=lambda wildcards: methods_on(
+            [wildcards.dataset], drawn_methods(experiment)
+        ),
         code=fingerprint("figures.features"),
     shell:
         "mlcl draw-features --data {params.data} --experiment <(printf %s {params.experiment:q})"

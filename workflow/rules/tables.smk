@@ -20,6 +20,8 @@ rule make_tables:
             for file in ("mlcl/published_results.csv", *experiment.published)
         ],
         evaluations=expand("evaluations/{dataset}/{method}/{seed}.parquet", **RUNS),
+        # Not read here: what nobody asks for, Snakemake does not miss.
+        choices=CHOICES,
     output:
         [
             (
