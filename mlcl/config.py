@@ -607,11 +607,13 @@ def _validated(adapter: TypeAdapter, values: Any, source: str) -> Any:
     try:
         return adapter.validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(step) for step in first["loc"] if step != "[key]")
+        # A misspelt key is missing too, and a value of several kinds fails as each of them.
+        first = min(error.errors(), key=lambda one: {"extra_forbidden": 0, "tuple_type": 2}.get(one["type"], 1))
+        key = ".".join(str(step) for step in first["loc"] if "[" not in str(step))
         reason = {
             "extra_forbidden": "is no key of the config; check its spelling",
             "missing": "is missing; add it",
+            "tuple_type": "must be a list, in brackets",
         }.get(first["type"], first["msg"].removeprefix("Value error, "))
         given = (
             "" if isinstance(first["input"], dict) or first["type"] == "missing" else f" (given: {first['input']!r})"

@@ -72,7 +72,7 @@ def read(path: Path) -> Found:
         data = about["data"] and identity(about["data"])
         chosen = {tuple(key): representation for *key, representation in about.get("chosen", [])}
     except (OSError, pyarrow.ArrowException) as error:
-        reason = str(error).splitlines()[0]
+        reason = "it is not there" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read as an evaluation ({reason}); run mlcl evaluate again") from error
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: does not say what protocol it followed; run mlcl evaluate again") from error

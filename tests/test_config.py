@@ -62,6 +62,15 @@ def test_methods_inherit_key_by_key(write_config):
         ),
         ({"methods.multi_level.objective.levels": {}}, "contrast and levels go together"),
         (
+            {"methods.mine": {"objectives": {"cross_entropy": 1}}},
+            "methods.mine.objectives: is no key of the config; check",
+        ),
+        ({"seeds": 3}, "seeds: must be a list, in brackets (given: 3)"),
+        (
+            {"sweeps.t": {"of": ["multi_level"], "key": "objective.temperature", "values": {"b c": 1}}},
+            "sweeps.t.values.b c: String should match pattern",
+        ),
+        (
             {"sweeps.t": {"of": ["multi_level"] * 2, "key": "objective.temperature", "values": [1]}},
             "sweeps.t.of: has multi_level twice; keep one",
         ),

@@ -80,7 +80,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Row]]:
                 raise UserError(f"{path}, line 1: has a column twice; remove one")
             for column in REQUIRED:
                 if column not in columns:
-                    raise UserError(f"{path}, line 1: has no column {column}; add it")
+                    raise UserError(f"{path}, line 1: has no column {column}; add it, separated by commas")
             for column in columns:
                 if column not in Row.model_fields:
                     known = ", ".join(Row.model_fields)
