@@ -26,9 +26,8 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 files = Files(Path(workflow.basedir), experiment.name)
-if files.folder.resolve() != Path(
-    workflow.basedir
-).resolve() / files.folder.relative_to(workflow.basedir):
+real = Files(files.root.resolve(), experiment.name)
+if files.folder.resolve() != real.folder:
     raise WorkflowError(
         f"{files.folder}: lies behind a link; link data/ instead, or move the whole checkout"
     )
