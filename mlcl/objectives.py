@@ -126,8 +126,11 @@ class Objective(nn.Module):
                 parts["self_distillation"] = parts.get("self_distillation", 0) + weight * from_last
                 term = (1 - taught.weight) * term + taught.weight * from_last
             loss = loss + weight * term
-        image = torch.arange(len(labels), device=labels.device)
-        same = {"supcon": both, "simclr": torch.cat([image, image]), None: None}[self.spec.contrast]
+        positives = {
+            "supcon": lambda: both,
+            "simclr": lambda: torch.arange(len(labels), device=labels.device).repeat(2),
+        }
+        same = positives[self.spec.contrast]() if self.spec.levels else None
         for level, weight in self.spec.levels.items():
             z = distributed.gather(self.heads[str(level)](representations[level - 1]), len(labels))
             parts[f"level{level}"] = contrast(z, same, self.spec.temperature)

@@ -71,24 +71,31 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                     teacher,
                 )  # fmt: skip
             until = math.inf  # what is left of this run takes seconds, and elsewhere the model may not be at hand
-        if evaluation.exists():
-            try:
-                results.check(evaluation, spec, experiment.recipes[method])
-            except UserError as error:
-                print(f"{error}: evaluated again", file=sys.stderr, flush=True)
-                evaluation.unlink()
+        evaluated = _evaluated(evaluation, spec, experiment.recipes[method])
         if not features.exists():
             with Stage(f"features {name}", until):
                 extract(data.folder, model, devices[0], features.parent)
-        if spec.support_copies and not evaluation.exists():  # those that are there may be of another evaluation's seed
+        if spec.support_copies and not evaluated:  # those that are there may be of another evaluation's seed
             with Stage(f"copies {name}", until):
                 extract_copies(data.folder, model, spec.split, spec.support_copies, spec.seed, devices[0], copies)
-        if not evaluation.exists():
+        if not evaluated:
             with Stage(f"evaluate {name}", until):
                 evaluate(
                     data.folder, features.parent, spec, (dataset, method, seed), devices[0], evaluation,
                     files.choices(name), os.cpu_count() or 1,
                 )  # fmt: skip
+
+
+def _evaluated(path: Path, spec: config.Evaluation, method: config.Method) -> bool:
+    """Whether there is an evaluation, and it is what is asked for; another stays until its like is made."""
+    if not path.exists():
+        return False
+    try:
+        results.check(path, spec, method)
+    except UserError as error:
+        print(f"{error}: evaluated again", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 class Stage:

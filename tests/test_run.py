@@ -102,6 +102,9 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
 
     # An evaluation of another kind is made again, here with what stood there before.
     more = Experiment.parse(CONFIG | {"evaluation": CONFIG["evaluation"] | {"queries": 6, "subsets": True}}, "test")
+    with pytest.raises(UserError, match=r"time is up before copies .*; run again to continue"):
+        run(more, tmp_path, max_minutes=0)
+    assert results.evaluation(RUNS[0]).read_bytes() == whole.evaluation(RUNS[0]).read_bytes()
     capsys.readouterr()
     run(more, tmp_path, max_minutes=60)
     said = capsys.readouterr().err

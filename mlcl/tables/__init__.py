@@ -45,12 +45,11 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: 
     and, for tools that compare runs, `out`/tables/metrics.json.
 
     The relative paths of `experiment.published` start at `root`. Either all files are replaced or none; tables that the
-    config has nothing to show in are removed. Raises
-    `UserError` as `results.read` and `published.read` do.
+    config has nothing to show in are removed. Raises `UserError` as `results.read` and `published.read` do.
     """
-    study = read(experiment, evaluations, out, root)
+    study, names = read(experiment, evaluations, out, root), table_names(experiment)
     contents: dict[Path, bytes] = {}
-    for name in table_names(experiment):
+    for name in names:
         frame, laid_out = TABLES[name](study)
         stem = out / "tables" / name
         contents[stem.with_suffix(".md")] = "\n".join(map(markdown, laid_out)).encode()
@@ -61,7 +60,7 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: 
         for form, drawn in draw(study).items():
             contents[out / "figures" / f"{name}.{form}"] = drawn
     write_all(contents)
-    for name in set(TABLES) - set(table_names(experiment)):  # of another config
+    for name in set(TABLES) - set(names):  # of another config
         for form in ("md", "csv", "tex"):
             (out / "tables" / f"{name}.{form}").unlink(missing_ok=True)
 
