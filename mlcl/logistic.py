@@ -24,6 +24,9 @@ def fit(gram: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     taking the mean over the supports out of the coefficients (the free intercept makes up for it) removes the
     features' common part, by far the largest eigenvalue; and the gradient of b is scaled by the curvature at P = 1/way.
     A problem that has converged stays as it is, so that its answer does not depend on the others.
+
+    Coefficients on which no weight depends, as there are where supports are equal or more than dimensions, would grow
+    unseen until the metric of them is only rounding. There a plain step of length one takes them away.
     """
     problems, (way, n), weights = len(gram), targets.shape, targets.sum(0)
     scale = n / way  # of the intercepts in the metric
@@ -41,20 +44,21 @@ def fit(gram: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         effect = down @ gram  # of `down` on the logits, but for what is the same for all supports:
         effect_b = down_b - effect.mean(-1, keepdim=True)
         square = _dot(down, effect) + scale * _dot(down_b, down_b)
-        active = square > TOLERANCE**2
+        noise = 4 * torch.finfo(gram.dtype).eps * _dot(down, down)
+        active, lost = torch.maximum(square, noise) > TOLERANCE**2, square < noise
         if not active.any():
             return a, b
         beta = (square - _dot(last, effect) - scale * _dot(last_b, down_b)) / last_square
-        beta = torch.where(active, beta, 0).clamp_(min=0)
+        beta = torch.where(active & ~lost, beta, 0).clamp_(min=0)
         direction, along = torch.addcmul(down, beta, direction), torch.addcmul(effect, beta, along)
         direction_b, along_b = down_b + beta * direction_b, effect_b + beta * along_b
-        last, last_b, last_square = down, down_b, square
+        last, last_b, last_square = down, down_b, torch.where(lost, torch.inf, square)
         move = along + along_b
         weighted = p * move
         total = weighted.sum(1, keepdim=True)
         curvature = _dot(weighted, move) - _dot(total, total / weights) + _dot(direction, along)
         slope = _dot(down, along) + scale * _dot(down_b, direction_b)
-        step = torch.where(active, slope / curvature, 0)
+        step = torch.where(active, torch.where(lost, 1, slope / curvature), 0)
         a, b, f = torch.addcmul(a, step, direction), torch.addcmul(b, step, along_b), torch.addcmul(f, step, move)
         p = f.softmax(1).mul_(weights)
     raise RuntimeError(f"logistic regression did not converge in {LIMIT} steps")

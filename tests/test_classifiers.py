@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
@@ -49,6 +49,8 @@ def test_logistic_regression_stops_within_its_tolerance_of_the_optimal_weights(t
 
 
 @settings(max_examples=60, deadline=None)
+@example(way=8, shot=5, dim=2, spread=34, copies=4, seed=1, dtype=torch.float32)  # of 160 supports in two dimensions
+@example(way=4, shot=7, dim=2, spread=100, copies=4, seed=659, dtype=torch.float32)
 @given(
     way=st.integers(2, 20), shot=st.integers(1, 8), dim=st.integers(1, 40), spread=st.floats(0, 100),
     copies=st.integers(1, 5), seed=st.integers(0, 1000), dtype=st.sampled_from([torch.float32, torch.float64]),
@@ -60,8 +62,8 @@ def test_logistic_regression_reaches_a_zero_gradient_on_anything(way, shot, dim,
     coefficients, intercepts = logistic.fit(x @ x.mT, targets)
     weights, x = (coefficients @ x).double(), x.double()
     residual = targets - (weights @ x.mT + intercepts).softmax(1)
-    # In float32 the gradient itself is rounded: by most where a hundred supports are equal.
-    tolerance = 1e-3 if dtype == torch.float64 else 2e-2
+    # The gradient itself is rounded: it is the sum over n supports of what n coefficients make of each.
+    tolerance = 1e-3 + 4 * torch.finfo(dtype).eps * x.shape[1] ** 2
     assert (residual @ x - weights).norm(dim=(1, 2)).max() < tolerance
     assert residual.sum(-1).abs().max() < tolerance
 
