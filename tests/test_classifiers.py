@@ -68,6 +68,24 @@ def test_logistic_regression_reaches_a_zero_gradient_on_anything(way, shot, dim,
     assert residual.sum(-1).abs().max() < tolerance
 
 
+@pytest.mark.parametrize("counts", [(2, 1000), (1, 3, 700)])
+@pytest.mark.parametrize("seed", range(4))
+def test_logistic_regression_of_few_supports_against_a_thousand(counts, seed):
+    """Each class weighs the same, as in `mlcl.classify`: the few by hundreds a support."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(range(len(counts)), counts)
+    means = rng.uniform(size=64) + 0.6 * rng.normal(size=(len(counts), 64))
+    x = np.maximum(means[labels] + 0.2 * rng.normal(size=(len(labels), 64)), 0)
+    x = torch.from_numpy(x / np.linalg.norm(x, axis=1, keepdims=True)).float()
+    weights = torch.tensor([len(labels) / len(counts) / count for count in counts])[labels]
+    targets = torch.eye(len(counts))[labels].T * weights
+    coefficients, intercepts = (found[0] for found in logistic.fit((x @ x.mT)[None], targets))
+    found, x = (coefficients @ x).double(), x.double()
+    residual = targets - (found @ x.mT + intercepts).softmax(0) * weights
+    assert (residual @ x - found).norm() < 1e-5 * len(labels)
+    assert residual.sum(1).abs().max() < 1e-5 * len(labels)
+
+
 def test_problems_do_not_depend_on_each_other():
     x, harder = (supports(5, 5, 5, spread=spread, dtype=torch.float32) for spread in (0.6, 5))
     harder[3] = x[3]
