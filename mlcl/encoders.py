@@ -34,11 +34,14 @@ class Encoder(nn.Module):
     """Normalises the images, runs the network, and pools each level's map over a grid of cells."""
 
     def __init__(self, spec: config.Encoder, mean: list[float], std: list[float]):
-        """`mean` and `std` are the training images' channel statistics, in [0, 1]: their length sets the channels."""
+        """`mean` and `std` are the training images' channel statistics, in [0, 1]: their length sets the channels.
+
+        A channel that is the same in all of them, of `std` 0, becomes 0.
+        """
         super().__init__()
         self.spec = spec
         self.network = build(spec, len(mean))
-        for name, values in (("mean", mean), ("std", std)):
+        for name, values in (("mean", mean), ("std", [value or 1.0 for value in std])):
             self.register_buffer(name, torch.tensor(values, dtype=torch.float32)[:, None, None])
         self.to(memory_format=torch.channels_last)  # in which convolutions are fastest, on GPUs and CPUs
 

@@ -68,10 +68,10 @@ def test_logistic_regression_reaches_a_zero_gradient_on_anything(way, shot, dim,
     assert residual.sum(-1).abs().max() < tolerance
 
 
-@pytest.mark.parametrize("counts", [(2, 1000), (1, 3, 700)])
+@pytest.mark.parametrize("counts", [(2, 1000), (1, 3, 700), (50, 800)])
 @pytest.mark.parametrize("seed", range(4))
-def test_logistic_regression_of_few_supports_against_a_thousand(counts, seed):
-    """Each class weighs the same, as in `mlcl.classify`: the few by hundreds a support."""
+def test_logistic_regression_of_a_small_class_beside_a_large_one(counts, seed):
+    """Each class weighs the same, as in `mlcl.classify`: a support of the smallest by up to hundreds."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(range(len(counts)), counts)
     means = rng.uniform(size=64) + 0.6 * rng.normal(size=(len(counts), 64))

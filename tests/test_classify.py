@@ -149,7 +149,7 @@ def test_what_was_found_is_said(tmp_path, model, levels, capsys):
     [
         (lambda folder: None, ["--levels", "5"], "has no level 5; its last is 4"),
         (lambda folder: (folder / "labelled").rename(folder / "gone"), [], "labelled: is no folder"),
-        (lambda folder: (folder / "new").rename(folder / "gone"), [], "new: holds no images"),
+        (lambda folder: (folder / "new").rename(folder / "gone"), [], "new: No such file or directory"),
         (lambda folder: (folder / "new" / "bad.png").write_text("?"), [], "bad.png: cannot be read as an image"),
         (lambda folder: [(folder / "labelled" / name).rename(folder / name) for name in ("round", "thin")], [],
          "labelled: holds one class, long; add"),

@@ -1,16 +1,18 @@
 """The layouts of the other data sets, written as their authors write them, small; mini-ImageNet has its own file."""
 
+import errno
 import io
 import json
 import os
 import pickle
+import struct
 import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from mlcl import config
 from mlcl.data import cifar100, cub, definition, folder, images, omniglot, splits, tiered_imagenet
@@ -358,6 +360,37 @@ def test_linked_classes_count_and_hidden_files_do_not(tmp_path):
     ]
 
 
+def test_links_in_a_circle_are_followed_once(tmp_path):
+    write_folder(tmp_path, "abc", count=1)
+    for one in "abc":
+        for other in "abc":
+            (tmp_path / one / f"to-{other}").symlink_to(tmp_path / other)
+    found = [str(path.relative_to(tmp_path)) for path in images.below(tmp_path)]
+    assert len(found) == len(set(found)) == 3 * (1 + 2 + 2)  # itself, by one link, by two
+    assert "a/to-b/to-c/0.png" in found
+
+
+def test_a_folder_that_may_not_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    write_folder(tmp_path, "abc")
+    scandir = os.scandir
+
+    def forbidden(folder):
+        if folder.name == "b":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", forbidden)
+    with pytest.raises(PermissionError, match="Permission denied"):
+        folder.listing(tmp_path)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"cat\r", b"a\nb"])
+def test_a_name_that_is_no_text_is_said(tmp_path, name):
+    write_folder(tmp_path, [*(f"c{i}" for i in range(10)), os.fsdecode(name)])
+    with pytest.raises(UserError, match=r"/0\.png' has characters that no table takes; rename it"):
+        folder.source(spec(tmp_path), tmp_path)
+
+
 def test_another_folder_is_another_data_set(tmp_path):
     for name in ("one", "other"):
         write_folder(tmp_path / name, [f"c{i}" for i in range(10)])
@@ -386,6 +419,36 @@ def test_a_photograph_is_turned_as_it_was_held():
     found = images.decode(file.getvalue(), "x", 10, crop=True)
     assert (found[:5] == 255).all()
     assert (found[5:] == 0).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_turn_is_pillows(orientation):
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(picture(16)).save(file, "png", exif=exif)
+    wanted = np.asarray(ImageOps.exif_transpose(Image.open(file)))
+    assert (images.decode(file.getvalue(), "x", 16, crop=True) == wanted).all()
+
+
+def test_a_photograph_with_a_tag_of_the_wrong_type_is_turned_too():
+    entries = (0x0112, 3, 1, 3), (0x011A, 2, 3, int.from_bytes(b"72"))  # turned by half; a resolution in letters
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, len(entries))
+    exif += b"".join(struct.pack("<HHII", *entry) for entry in entries) + struct.pack("<I", 0)
+    file = io.BytesIO()
+    Image.fromarray(picture(16)).save(file, "jpeg", exif=exif)
+    with pytest.raises(TypeError):
+        ImageOps.exif_transpose(Image.open(file))
+    found = images.decode(file.getvalue(), "x", 16, crop=True)
+    assert (found == np.asarray(Image.open(file))[::-1, ::-1]).all()
+
+
+def test_whatever_pillow_raises_names_the_image(monkeypatch):
+    def failing(image):
+        raise AttributeError("no such thing")
+
+    monkeypatch.setattr(images, "_opaque", failing)
+    with pytest.raises(UserError, match=r"it: cannot be read as an image \(no such thing\)"):
+        images.decode(encoded(picture(16)), "it", 16)
 
 
 @pytest.mark.parametrize(("crop", "mode"), [(True, "RGB"), (False, "L")])

@@ -25,6 +25,14 @@ def test_every_level_is_returned(name):
     assert [tuple(v.shape) for v in vectors] == [(2, dim) for dim in encoder.dims]
 
 
+def test_a_channel_that_is_the_same_in_all_images_is_nothing():
+    """As of fluorescence, green alone."""
+    encoder = encoders.Encoder(config.Encoder(width=4), [0.0, 0.4, 0.0], [0.0, 0.2, 0.0]).eval()
+    images = torch.zeros(2, 3, 16, 16)
+    images[:, 1] = torch.rand(2, 16, 16)
+    assert all(vectors.isfinite().all() for vectors in encoder(images))
+
+
 def norm(x, module):
     return F.batch_norm(x, module.running_mean, module.running_var, module.weight, module.bias)
 

@@ -239,6 +239,13 @@ def test_two_that_pack_the_same_at_once(tmp_path):
         made = (tmp_path / "data" / "manifest.json").stat().st_mtime_ns
         second.result()
     assert (tmp_path / "data" / "manifest.json").stat().st_mtime_ns == made
+    _, more = source(labels=np.resize(LABELS, 3002), decode=slowly)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(pack, given, tmp_path / "grown")
+        while not (tmp_path / "grown" / "images.npy.part").exists():
+            time.sleep(0.01)
+        pool.submit(pack, more, tmp_path / "grown").result()
+    assert len(Packed(tmp_path / "grown").images) == 3002
     _, other = source(labels=np.resize(LABELS, 3000)[::-1].copy(), decode=slowly)
     pack(other, tmp_path / "alone")
     with ThreadPoolExecutor() as pool:

@@ -19,8 +19,8 @@ from mlcl import choice, evaluations, paths, representations, tables
 from mlcl.config import Evaluation, Experiment
 from mlcl.errors import UserError
 from mlcl.tables import factorial
-from mlcl.tables.layout import MINUS, Number, Row, Table, latex, markdown
-from mlcl.tables.study import solved
+from mlcl.tables.layout import MINUS, Number, Row, Table, latex, markdown, shown
+from mlcl.tables.study import best, solved
 
 EPISODES = 12
 CLASSIFIERS = ["nearest_centroid", "cosine_centroid"]
@@ -217,6 +217,13 @@ def test_markdown_puts_each_number_in_its_row_and_column(written):
         ("script", "5"),
     ]
     assert numbers("".join(rows)) == [rounded(row, "accuracy") for row in of_row]
+
+
+def test_the_best_is_the_best_as_shown():
+    frame = pd.DataFrame({"dataset": "d", "shot": 1, "accuracy": [97.025, 97.02, 90.0, np.nan]})
+    assert [shown(value, np.nan) for value in frame["accuracy"][:2]] == ["97.03", "97.02"]
+    assert best(frame, "accuracy").tolist() == [True, False, False, False]
+    assert best(frame, "accuracy", rank=2).tolist() == [False, True, False, False]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 
@@ -14,14 +15,21 @@ from mlcl.data.pack import Class, Source, of_files
 from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
 
+NO_TEXT = re.compile("[\x00-\x1f\ud800-\udfff]")  # control characters, and bytes that are no UTF-8
+
 
 def source(spec: config.Folder, folder: Path) -> Source:
     """The images below `folder`, RGB, the middle square of each.
 
     The classes are split by split.csv (columns class, split) where there is one, else by a draw from the seed: of
-    super-classes where the folders nest. Raises `UserError` where there are too few classes, or split.csv is wrong.
+    super-classes where the folders nest. Raises `UserError` where there are too few classes, split.csv is wrong, or a
+    name cannot be written into a table.
     """
     files = listing(folder)
+    for *_, path in files:
+        name = str(path.relative_to(folder))
+        if NO_TEXT.search(name):
+            raise UserError(f"{folder}: {name!a} has characters that no table takes; rename it")
     names = {name: superclass for superclass, name, _ in files}
     split = _read_split(folder / "split.csv", set(names)) if (folder / "split.csv").exists() else _draw(spec, names)
     classes = sorted((Class(n, s, split[n]) for n, s in names.items()), key=lambda c: (SPLITS.index(c.split), c.name))

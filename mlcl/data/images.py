@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from mlcl.errors import UserError
 
-EXTENSIONS = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+# Also of what some versions of Pillow cannot read: that one is named is better than that it is passed over.
+EXTENSIONS = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".ppm", ".tif"}
+EXTENSIONS |= {".tiff", ".webp"}
+TURNS = {  # by EXIF's orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 LARGEST = 100_000_000  # pixels: what asks for more memory than that is no photograph
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which only warns
 
@@ -19,17 +31,24 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which only warns
 def below(folder: Path) -> list[Path]:
     """The images in a folder and in those within it or linked there, in the order of their paths.
 
-    What is hidden, such as .ipynb_checkpoints, is passed over.
+    What is hidden, such as .ipynb_checkpoints, is passed over. Raises OSError where a folder may not be read.
     """
-    found = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        here = Path(place).resolve()
-        # A link to a folder above would lead here again.
-        folders[:] = [
-            name for name in folders if name[0] != "." and not here.is_relative_to(here.joinpath(name).resolve())
-        ]
-        found += [Path(place, name) for name in files if name[0] != "."]
-    return sorted(path for path in found if path.suffix.lower() in EXTENSIONS)
+    return sorted(path for path in _files(folder, ()) if path.suffix.lower() in EXTENSIONS)
+
+
+def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    here = folder.resolve()
+    # A link to a folder above, or to one through which the way led here, would lead here again.
+    if any(place.is_relative_to(here) for place in above):
+        return
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name[0] == ".":
+                continue
+            if entry.is_dir():
+                yield from _files(Path(entry.path), (*above, here))
+            else:
+                yield Path(entry.path)
 
 
 def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", crop: bool = False) -> np.ndarray:
@@ -47,9 +66,11 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
             if image.mode in ("I", "F"):
                 raise UserError(f"{name}: has 32 bits a pixel; save it with 8 or 16")
             if crop:
-                ImageOps.exif_transpose(image, in_place=True)  # else an upright image is copied for nothing
+                image = _turned(image)
             picture = _opaque(image).convert(mode)
-    except (OSError, SyntaxError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # Pillow's readers fail in many ways on what is damaged
         reason = " ".join(str(error).split())
         raise UserError(f"{name}: cannot be read as an image ({reason}); replace it with an intact copy") from error
     if crop:
@@ -57,6 +78,13 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
         left, top = (picture.width - side) // 2, (picture.height - side) // 2
         picture = picture.crop((left, top, left + side, top + side))
     return _resized(picture, size)
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """Pillow's `exif_transpose` writes what else the EXIF says anew, and fails where a tag is of the wrong type."""
+    image.load()  # a PNG's EXIF may follow its pixels
+    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    return image if turn is None else image.transpose(turn)
 
 
 def _opaque(image: Image.Image) -> Image.Image:

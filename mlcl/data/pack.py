@@ -88,14 +88,22 @@ def _is_of(source: Source, folder: Path) -> bool:
     """Whether what is packed in the folder was made from the same."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
+        origins = pd.read_parquet(folder / "origins.parquet")
     except (OSError, ValueError):
         return False
-    return manifest.items() >= json.loads(json.dumps(source.provenance)).items()
+    images = source.origins.iloc[_order(source)]
+    same = manifest.items() >= json.loads(json.dumps(source.provenance)).items()
+    return same and origins.to_numpy().tolist() == images.to_numpy().tolist()
+
+
+def _order(source: Source) -> np.ndarray:
+    """[N]: the numbers of the source's images, class after class."""
+    return np.argsort(source.labels, kind="stable")
 
 
 def _pack(source: Source, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    order = np.argsort(source.labels, kind="stable")
+    order = _order(source)
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))  # where each image of the source goes
     in_train = np.array([c.split == "train" for c in source.classes])[source.labels]

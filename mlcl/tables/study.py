@@ -164,5 +164,5 @@ def solved(evaluation: Evaluation, classifier: str) -> str:
 
 def best(frame: pd.DataFrame, column: str, rank: int = 1) -> pd.Series:
     """Whether a number, as shown, is the highest of its data set and shot; rank 2 asks for the next lower one."""
-    shown = frame[column].round(2).groupby([frame["dataset"], frame["shot"]])
+    shown = frame[column].map(lambda value: float(f"{value:.2f}")).groupby([frame["dataset"], frame["shot"]])
     return shown.rank(method="dense", ascending=False) == rank
