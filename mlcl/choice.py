@@ -15,8 +15,9 @@ from mlcl.representations import CHOSEN, ensembles, level
 
 
 def evaluation(spec: config.Evaluation) -> config.Evaluation:
-    """The evaluation by which `spec` chooses: every ensemble of levels, on the validation classes."""
-    return spec.model_copy(update={"split": "val", "support_copies": 0, "subsets": True, "choose": False})
+    """The evaluation by which `spec` chooses and weighs levels: every ensemble, on the validation classes."""
+    learning = {"choose": False, "weigh": False}
+    return spec.model_copy(update={"split": "val", "support_copies": 0, "subsets": True, **learning})
 
 
 def choose(rows: pd.DataFrame, levels: range) -> dict[Key, str]:

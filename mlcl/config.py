@@ -363,14 +363,23 @@ class Evaluation(Part):
     """Whether each run is solved by levels of its own choice too: the ensemble of levels that does best on as many
     episodes of the validation classes, or the last level where none is shown to do better there; for every shot,
     processing and classifier."""
+    weigh: bool = False
+    """Whether each run is solved by all its levels, weighted, too: by the weights that do best on as many episodes of
+    the validation classes; for every shot, processing and classifier."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the episodes: with it, the split and the shape, every method meets the same ones."""
 
     @model_validator(mode="after")
     def _nothing_is_chosen_on_what_is_reported(self):
-        if self.choose and self.split == "val":
-            raise ValueError("choose is for split: test, since it chooses on the validation classes")
+        for key in ("choose", "weigh"):
+            if getattr(self, key) and self.split == "val":
+                raise ValueError(f"{key} is for split: test, since it learns from the validation classes")
         return self
+
+    @property
+    def validates(self) -> bool:
+        """Whether the validation classes have a say in how the novel ones are solved."""
+        return self.choose or self.weigh
 
     @property
     def centred(self) -> bool:

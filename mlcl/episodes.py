@@ -55,7 +55,7 @@ def check_tasks(experiment: config.Experiment, name: str, manifest: dict[str, An
     """Before hours of training, not after: raise `UserError` where a split of the data set is too small for the tasks
     of the experiment's evaluation, or of a method's validation."""
     evaluation = experiment.evaluation
-    splits = {evaluation.split, *(["val"] if evaluation.choose else [])}
+    splits = {evaluation.split, *(["val"] if evaluation.validates else [])}
     tasks = [("evaluation", split, evaluation, max(evaluation.shots)) for split in sorted(splits)]
     for key, method in experiment.recipes.items():
         validation = method.training.validation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -10,10 +11,11 @@ import torch
 from mlcl import choice, config, evaluations, features, representations, solve
 from mlcl.classifiers import CLASSIFIERS
 from mlcl.data.packed import Packed
-from mlcl.episodes import sample
+from mlcl.episodes import Episodes, sample
 from mlcl.errors import UserError
 from mlcl.processing import process
 from mlcl.progress import Progress
+from mlcl.weights import fit
 
 
 def evaluate(
@@ -33,21 +35,24 @@ def evaluate(
     chosen. The number of `threads` does not change the result. Raises `UserError` where features are missing, of other
     images or of several encoders, and where a split is too small for the episodes.
     """
-    packed, chosen = Packed(data), None
-    if spec.choose:
-        if choices_out is None:
-            raise UserError("choose: true solves episodes of the validation classes too; add --choices FILE for them")
+    packed, validation = Packed(data), choice.evaluation(spec)
+    if spec.choose and choices_out is None:
+        raise UserError("choose: true solves episodes of the validation classes too; add --choices FILE for them")
+    if spec.validates:
         _check_encoder(folder / "val.npy", folder / f"{spec.split}.npy")
-        choosing = choice.evaluation(spec)
-        rows, levels = _solve(packed, folder, choosing, run, device, threads)
-        evaluations.write(choices_out, run, rows, choosing, packed.identity)
+    chosen = weights = None
+    if spec.choose:
+        rows, levels = _solve(packed, folder, validation, run, device, threads)
+        evaluations.write(choices_out, run, rows, validation, packed.identity)
         chosen = choice.choose(rows, levels)
-    rows, levels = _solve(packed, folder, spec, run, device, threads)
+    if spec.weigh:
+        weights = _weigh(packed, folder, validation, run, device, threads)
+    rows, levels = _solve(packed, folder, spec, run, device, threads, weights)
     if chosen:
         rows = choice.add(rows, chosen)
-        wanted = representations.names(levels, spec.subsets, spec.choose)
+        wanted = representations.names(levels, spec.subsets, spec.choose, spec.weigh)
         rows = rows[rows["representation"].isin(wanted)]
-    evaluations.write(out, run, rows, spec, packed.identity, chosen)
+    evaluations.write(out, run, rows, spec, packed.identity, chosen, weights)
 
 
 def _solve(
@@ -57,8 +62,51 @@ def _solve(
     run: tuple[str, str, int],
     device: torch.device,
     threads: int,
+    weights: dict[evaluations.Key, list[float]] | None = None,
 ) -> tuple[pd.DataFrame, range]:
     """The rows of `evaluate` for one split, and the numbers of the levels."""
+    tables, subsets = [], spec.subsets or spec.choose
+    with _progress(spec, run) as progress:
+        for shot, processing, bank, support, episodes in _tasks(packed, folder, spec, device):
+            of_levels = weights and {name: weights[shot, processing, name] for name in spec.classifiers}
+            found = solve.accuracies(
+                bank, episodes, _classifiers(spec), support, threads, progress.advance, subsets, of_levels
+            )
+            for key, values in found.items():
+                names = dict(zip(evaluations.KEYS, (shot, processing, *key), strict=True))
+                tables.append(pd.DataFrame({**names, "episode": range(spec.episodes), "accuracy": values}))
+    return pd.concat(tables, ignore_index=True), range(1, len(bank.dims) + 1)
+
+
+def _weigh(
+    packed: Packed,
+    folder: Path,
+    spec: config.Evaluation,
+    run: tuple[str, str, int],
+    device: torch.device,
+    threads: int,
+) -> dict[evaluations.Key, list[float]]:
+    """The levels' weights by the episodes of `spec`, which are the validation classes'."""
+    found = {}
+    with _progress(spec, run) as progress:
+        for shot, processing, bank, _, episodes in _tasks(packed, folder, spec, device):
+            of_classifiers = solve.logits(bank, episodes, _classifiers(spec), threads, progress.advance)
+            found |= {(shot, processing, name): fit(logits) for name, logits in of_classifiers.items()}
+    return found
+
+
+def _classifiers(spec: config.Evaluation) -> dict[str, solve.Classifier]:
+    return {name: CLASSIFIERS[name] for name in spec.classifiers}
+
+
+def _progress(spec: config.Evaluation, run: tuple[str, str, int]) -> Progress:
+    return Progress("/".join(map(str, run)), len(spec.processing) * len(spec.shots) * spec.episodes, "episodes")
+
+
+def _tasks(
+    packed: Packed, folder: Path, spec: config.Evaluation, device: torch.device
+) -> Iterator[tuple[int, str, solve.Bank, solve.Bank | None, Episodes]]:
+    """Shot, processing, the bank of its split, that of the support images' copies if it has any, and the episodes."""
     split, data = packed.split(spec.split), packed.folder
     file, copies, train = (folder / f"{name}.npy" for name in (spec.split, "copies", "train"))
     queries = _load(file, len(split.labels), f"the {spec.split} split of {data}")
@@ -70,26 +118,18 @@ def _solve(
     if spec.centred:
         base = _load(train, len(packed.split("train").labels), f"the train split of {data}")
         _check_encoder(train, file)
-    tasks = {
+    of_shots = {
         shot: sample(
             split.labels, split=spec.split, episodes=spec.episodes, way=spec.way, shot=shot, queries=spec.queries,
             seed=spec.seed,
         )
         for shot in spec.shots
     }  # fmt: skip
-    tables, subsets = [], spec.subsets or spec.choose
-    classifiers = {name: CLASSIFIERS[name] for name in spec.classifiers}
-    count = len(spec.processing) * len(spec.shots) * spec.episodes
-    with Progress("/".join(map(str, run)), count, "episodes") as progress:
-        for name in spec.processing:
-            bank = solve.Bank(process(queries, name, base), device)
-            support = supports and solve.Bank(process(supports, name, base), device, spec.support_copies)
-            for shot, episodes in tasks.items():
-                found = solve.accuracies(bank, episodes, classifiers, support, threads, progress.advance, subsets)
-                for key, values in found.items():
-                    names = dict(zip(evaluations.KEYS, (shot, name, *key), strict=True))
-                    tables.append(pd.DataFrame({**names, "episode": range(spec.episodes), "accuracy": values}))
-    return pd.concat(tables, ignore_index=True), range(1, len(queries.dims) + 1)
+    for name in spec.processing:
+        bank = solve.Bank(process(queries, name, base), device)
+        support = supports and solve.Bank(process(supports, name, base), device, spec.support_copies)
+        for shot, episodes in of_shots.items():
+            yield shot, name, bank, support, episodes
 
 
 def _load(path: Path, images: int, what: str) -> features.Features:

@@ -39,6 +39,8 @@ class Found(NamedTuple):
     """As `Packed.identity`; None where it was not recorded."""
     chosen: dict[Key, str]
     """The representation that was chosen on the validation classes, if one was."""
+    weights: dict[Key, list[float]]
+    """The levels' weights that the validation classes gave, if they were asked."""
 
 
 def write(
@@ -48,6 +50,7 @@ def write(
     spec: Evaluation,
     data: dict[str, str] | None,
     chosen: dict[Key, str] | None = None,
+    weights: dict[Key, list[float]] | None = None,
 ) -> None:
     """`rows` has `KEYS`, episode and accuracy; the run is put before them."""
     table = pyarrow.Table.from_pandas(
@@ -56,6 +59,8 @@ def write(
     about = {"data": data, "protocol": spec.model_dump(mode="json", include=set(PROTOCOL))}
     if chosen:
         about["chosen"] = [[*key, representation] for key, representation in chosen.items()]
+    if weights:
+        about["weights"] = [[*key, of_levels] for key, of_levels in weights.items()]
     with replacing(path) as (temporary,):
         pyarrow.parquet.write_table(
             table.replace_schema_metadata({**table.schema.metadata, "mlcl": json.dumps(about, sort_keys=True)}),
@@ -71,6 +76,7 @@ def read(path: Path) -> Found:
         protocol = {key: about["protocol"][key] for key in PROTOCOL}
         data = about["data"] and identity(about["data"])
         chosen = {tuple(key): representation for *key, representation in about.get("chosen", [])}
+        weights = {tuple(key): of_levels for *key, of_levels in about.get("weights", [])}
     except (OSError, pyarrow.ArrowException) as error:
         reason = "it is not there" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
         raise UserError(f"{path}: cannot be read as an evaluation ({reason}); run mlcl evaluate again") from error
@@ -80,4 +86,4 @@ def read(path: Path) -> Found:
     runs = list(frame[COLUMNS[:3]].drop_duplicates().itertuples(index=False, name=None))
     if len(runs) != 1:
         raise UserError(f"{path}: holds {len(runs)} runs, where an evaluation holds one; run mlcl evaluate again")
-    return Found(runs[0], frame, protocol, data, chosen)
+    return Found(runs[0], frame, protocol, data, chosen, weights)

@@ -56,6 +56,7 @@ def table_names(experiment: Experiment) -> list[str]:
     evaluation = experiment.evaluation
     asked = {
         "choice": evaluation.choose,
+        "weights": evaluation.weigh,
         "subsets": evaluation.subsets,
         "classifiers": len(evaluation.classifiers) * len(evaluation.processing) > 1,
         "sweeps": any(variant.recipe != variant.method for variant in experiment.variants),

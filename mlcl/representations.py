@@ -8,18 +8,20 @@ from itertools import combinations
 JOINT = "concatenate"
 ENSEMBLE = "mean_probability"
 CHOSEN = "chosen"
+WEIGHTED = "weighted"
 
 
 def level(number: int | str) -> str:
     return f"level{number}"
 
 
-def names(levels: Sequence[int], subsets: bool = False, choose: bool = False) -> list[str]:
+def names(levels: Sequence[int], subsets: bool = False, choose: bool = False, weigh: bool = False) -> list[str]:
     """The representations of an encoder with these levels: each level, both ensembles of all of them and, if asked
-    for, the ensembles of some, and what is chosen of the levels and their ensembles on the validation classes."""
+    for, the ensembles of some, what is chosen of the levels and their ensembles on the validation classes, and all
+    levels with the weights that those classes give them."""
     some = [subset(chosen) for chosen in partial(levels)] if subsets else []
     both = [JOINT, ENSEMBLE] if len(levels) > 1 else []
-    return [*map(level, levels), *both, *some, *([CHOSEN] if choose else [])]
+    return [*map(level, levels), *both, *some, *([CHOSEN] if choose else []), *([WEIGHTED] if weigh else [])]
 
 
 def ensembles(levels: Sequence[int]) -> list[str]:

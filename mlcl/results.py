@@ -34,6 +34,8 @@ class Results(NamedTuple):
     """The files behind a data set and method, seed by seed."""
     chosen: dict[tuple[str, str], list[dict[Key, str]]]
     """What was chosen on the validation classes, seed by seed, as `evaluations.Found` has it."""
+    weights: dict[tuple[str, str], list[dict[Key, list[float]]]]
+    """The levels' weights that these classes gave, likewise."""
 
 
 def read(experiment: Experiment, paths: Sequence[Path]) -> Results:
@@ -42,14 +44,16 @@ def read(experiment: Experiment, paths: Sequence[Path]) -> Results:
     Raises `UserError` where an evaluation is missing, given twice, unreadable, or not what the config asks for.
     """
     runs = _by_run(experiment, paths)
-    accuracies, files, chosen = {}, {}, {}
+    accuracies, files, chosen, weights = {}, {}, {}, {}
     for dataset, method in product(experiment.datasets, experiment.recipes):
-        some, tables, choices = zip(*(runs.pop((dataset, method, seed)) for seed in experiment.seeds), strict=True)
-        files[dataset, method], chosen[dataset, method] = list(some), list(choices)
-        values = 100 * np.stack(tables)
-        for i, row in enumerate(tables[0].index):
+        of_seeds = [runs.pop((dataset, method, seed)) for seed in experiment.seeds]
+        files[dataset, method] = [run.path for run in of_seeds]
+        chosen[dataset, method] = [run.chosen for run in of_seeds]
+        weights[dataset, method] = [run.weights for run in of_seeds]
+        values = 100 * np.stack([run.table for run in of_seeds])
+        for i, row in enumerate(of_seeds[0].table.index):
             accuracies[Cell(dataset, method, *row)] = values[:, i]
-    return Results(accuracies, files, chosen)
+    return Results(accuracies, files, chosen, weights)
 
 
 def check(path: Path, evaluation: Evaluation, method: Method) -> None:
@@ -70,16 +74,25 @@ def summarize(accuracies: dict[Cell, np.ndarray]) -> pd.DataFrame:
     return pd.DataFrame(rows).rename(columns={"half_width": "ci95", "half_width_over_seeds": "ci95_over_seeds"})
 
 
-def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, tuple[Path, pd.DataFrame, dict[Key, str]]]:
-    """Each evaluation's path, accuracies as `_by_episode` gives them, and what was chosen: every run of the experiment
-    and no other."""
+class _One(NamedTuple):
+    """What is read of one run."""
+
+    path: Path
+    table: pd.DataFrame
+    """As `_by_episode` gives it."""
+    chosen: dict[Key, str]
+    weights: dict[Key, list[float]]
+
+
+def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, _One]:
+    """Every run of the experiment and no other."""
     wanted = dict.fromkeys(product(experiment.datasets, experiment.recipes, experiment.seeds))
-    found: dict[Run, tuple[Path, pd.DataFrame, dict[Key, str]]] = {}
+    found: dict[Run, _One] = {}
     data: dict[str, tuple[Path, dict[str, str]]] = {}
     for path in sorted(map(Path, paths)):
-        run, frame, protocol, made_of, chosen = evaluations.read(path)
+        run, frame, protocol, made_of, chosen, weights = evaluations.read(path)
         if run in found:
-            raise UserError(f"{path}: is of {_name(run)}, as {found[run][0]} is; give one of them")
+            raise UserError(f"{path}: is of {_name(run)}, as {found[run].path} is; give one of them")
         if run not in wanted:
             raise UserError(f"{path}: is of {_name(run)}, no run of experiment {experiment.name}; leave it out")
         _check_protocol(path, protocol, experiment.evaluation)
@@ -87,7 +100,7 @@ def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, tuple[Pa
             raise UserError(f"{path}: is of other data than {data[run[0]][0]}; run mlcl evaluate for both again")
         # At once, file by file: the accuracies alone take an eighth of the frame's memory.
         table = _by_episode(path, frame, experiment.evaluation, experiment.recipes[run[1]])
-        found[run] = path, table, chosen
+        found[run] = _One(path, table, chosen, weights)
     for run in wanted:
         if run not in found:
             raise UserError(f"no evaluation of {_name(run)} among those given; run mlcl evaluate first")
@@ -116,7 +129,7 @@ def _by_episode(path: Path, frame: pd.DataFrame, evaluation: Evaluation, method:
             f"{path}: holds {frame['episode'].nunique()} episodes, where the config asks for those from 0 to "
             f"{evaluation.episodes - 1}; run mlcl evaluate again"
         )
-    solved_by = representations.names(method.encoder.levels, evaluation.subsets, evaluation.choose)
+    solved_by = representations.names(method.encoder.levels, evaluation.subsets, evaluation.choose, evaluation.weigh)
     rows = product(evaluation.shots, evaluation.processing, evaluation.classifiers, solved_by)
     wanted = pd.MultiIndex.from_tuples(rows, names=KEYS)
     table = frame.pivot(index=KEYS, columns="episode", values="accuracy").reindex(wanted).astype(float)

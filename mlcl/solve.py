@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -16,10 +17,14 @@ from torch import Tensor
 
 from mlcl.episodes import Episodes
 from mlcl.features import Features
-from mlcl.representations import ENSEMBLE, JOINT, level, partial, subset
+from mlcl.representations import ENSEMBLE, JOINT, WEIGHTED, level, partial, subset
+from mlcl.weights import weighted
 
 Classifier = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 """Inner products of supports and the number of classes -> coefficients and biases, as `mlcl.classifiers` has it."""
+Weights = Mapping[str, Sequence[float]]
+"""Classifier -> the weight of every level."""
+Key = TypeVar("Key")
 
 # Bytes of gathered images at a time, and of a chunk's matrices: on the CPU so that they stay in its caches.
 BYTES = {"cpu": 4e6, "cuda": 256e6}
@@ -85,33 +90,72 @@ def accuracies(
     threads: int = 1,
     advance: Callable[[int], None] = lambda episodes: None,
     subsets: bool = False,
+    weights: Weights | None = None,
 ) -> dict[tuple[str, str], np.ndarray]:
-    """(classifier, representation) -> accuracies [E], for each of the `classifiers`, level and ensemble, and with
-    `subsets` for the ensembles of some levels too.
+    """(classifier, representation) -> accuracies [E], for each of the `classifiers`, level and ensemble, with
+    `subsets` for the ensembles of some levels too, and with `weights` for all levels by these.
 
     The episodes are met chunk by chunk, so that memory stays constant however many there are, and `threads` chunks at
     a time, each on one thread. The chunks, and so the result, do not depend on the number of threads. `advance` is told
     of every chunk done.
     """
+
+    def measured(some: Episodes) -> dict[tuple[str, str], Tensor]:
+        solved = solve(bank, some, classifiers, support, subsets, weights)
+        return {(name, representation): accuracy(scores) for name, representation, scores in solved}
+
+    return {
+        key: torch.cat(found).numpy()
+        for key, found in _chunks(measured, bank, episodes, len(classifiers), support, threads, advance).items()
+    }
+
+
+def logits(
+    bank: Bank,
+    episodes: Episodes,
+    classifiers: Mapping[str, Classifier],
+    threads: int = 1,
+    advance: Callable[[int], None] = lambda episodes: None,
+) -> dict[str, Tensor]:
+    """Classifier -> [levels, E, way, m], the scores of every level; the rest is as in `accuracies`."""
+    levels = [level(number) for number in range(1, len(bank.dims) + 1)]
+
+    def scored(some: Episodes) -> dict[str, Tensor]:
+        found = {(name, representation): scores for name, representation, scores in solve(bank, some, classifiers)}
+        return {name: torch.stack([found[name, each] for each in levels]) for name in classifiers}
+
+    return {
+        name: torch.cat(found, 1)
+        for name, found in _chunks(scored, bank, episodes, len(classifiers), None, threads, advance).items()
+    }
+
+
+def _chunks(
+    meet: Callable[[Episodes], dict[Key, Tensor]],
+    bank: Bank,
+    episodes: Episodes,
+    classifiers: int,
+    support: Bank | None,
+    threads: int,
+    advance: Callable[[int], None],
+) -> dict[Key, list[Tensor]]:
+    """What `meet` gives for the episodes, chunk by chunk, on the CPU."""
     (count, way, shot), queries = episodes.support.shape, episodes.query.shape[2]
     supports, levels = way * shot * (support or bank).copies, len(bank.dims)
-    numbers = (levels + (levels > 1)) * (supports**2 + len(classifiers) * way * (supports + way * queries))
+    numbers = (levels + (levels > 1)) * (supports**2 + classifiers * way * (supports + way * queries))
     size = min(max(1, int(BYTES[bank.vectors.device.type] / (4 * numbers))), MOST)
 
-    def meet(start: int) -> dict[tuple[str, str], Tensor]:
+    def chunk(start: int) -> dict[Key, Tensor]:
         some = Episodes(episodes.support[start : start + size], episodes.query[start : start + size])
-        return {
-            (name, representation): accuracy(scores).cpu()
-            for name, representation, scores in solve(bank, some, classifiers, support, subsets)
-        }
+        return {key: found.cpu() for key, found in meet(some).items()}
 
     starts, chunks = range(0, count, size), []
     with one_thread(), ThreadPoolExecutor(threads) as pool:
         # A thread of one's own would start with empty memory: not for one.
-        for start, chunk in zip(starts, (pool.map if threads > 1 else map)(meet, starts), strict=True):
-            chunks.append(chunk)
+        for start, found in zip(starts, (pool.map if threads > 1 else map)(chunk, starts), strict=True):
+            chunks.append(found)
             advance(min(size, count - start))
-    return {key: torch.cat([chunk[key] for chunk in chunks]).numpy() for key in chunks[0]}
+    return {key: [found[key] for found in chunks] for key in chunks[0]}
 
 
 def accuracy(scores: Tensor) -> Tensor:
@@ -130,11 +174,12 @@ def solve(
     classifiers: Mapping[str, Classifier],
     support: Bank | None = None,
     subsets: bool = False,
+    weights: Weights | None = None,
 ) -> Iterator[tuple[str, str, Tensor]]:
     """(classifier, representation, scores [E, way, m]) for each of the `classifiers`, level and ensemble.
 
     Scores are logits, or probabilities for `mean_probability`, the mean of the levels' class probabilities, and for
-    `subsets`, the means of some levels' probabilities.
+    `subsets`, the means of some levels' probabilities. With `weights` the levels' logits are summed by them, too.
     `concatenate` classifies the levels' unit vectors end to end, scaled to unit length again: its inner products are
     the mean of the levels'. The supports come from the bank `support` where they have features of their own.
     """
@@ -160,6 +205,8 @@ def solve(
             yield name, ENSEMBLE, probabilities.mean(0)
             for chosen in partial(range(1, levels + 1)) if subsets else []:
                 yield name, subset(chosen), probabilities[[number - 1 for number in chosen]].mean(0)
+        if weights:
+            yield name, WEIGHTED, weighted(own[:, :, i], weights[name])
 
 
 def _grams(support: Bank, rows: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ import pandas as pd
 from scipy import stats
 
 PUBLISHED = Path(__file__).parents[1] / "mlcl" / "published_results.csv"
-DIFFERENCES = ("differences", "factorial", "choice", "classifiers", "subsets", "sweeps")
+DIFFERENCES = ("differences", "factorial", "choice", "weights", "classifiers", "subsets", "sweeps")
 NUMBERS = ("mean", "accuracy", "difference", "ci95", "std_over_seeds", "ci95_over_seeds", "p", "p_holm",
            "bootstrap_low", "bootstrap_high")  # fmt: skip
 TEXTS = dict.fromkeys(["appeared", "encoder", "venue_year", "representation"], str)
@@ -72,8 +72,8 @@ class Tables:
     def role(self, paths: str, name: str) -> str:
         if name in ("ensemble", "e"):
             return "mean_probability"
-        if name == "chosen levels":
-            return "chosen"
+        if name in ("chosen levels", "weighted levels"):
+            return name.removesuffix(" levels")
         names = {key[3] for key in self.evaluation(paths.split("; ")[0]).accuracies}
         return max(name for name in names if re.fullmatch(r"level\d", name))
 

@@ -95,6 +95,7 @@ def test_methods_inherit_key_by_key(write_config):
         ({"datasets": {"a b": {"source": "glyphs"}}}, "datasets.a b"),
         ({"evaluation.classifiers": ["svm"]}, "evaluation.classifiers.0"),
         ({"evaluation": {"choose": True, "split": "val"}}, "choose is for split: test"),
+        ({"evaluation": {"weigh": True, "split": "val"}}, "weigh is for split: test"),
         ({"training.augmentation": {"scale": [0.9, 0.2]}}, "scale must ascend"),
         ({"seeds": [0, 1, 0]}, "config.yaml: seeds: has 0 twice; keep one (given: [0, 1, 0])"),
         ({"evaluation.shots": [5, 5]}, "evaluation.shots: has 5 twice; keep one"),

@@ -12,11 +12,12 @@ from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
 from mlcl import choice, cli, config, encoders, evaluate, evaluations, extract, features, representations, solve
-from mlcl.classifiers import logistic_regression
+from mlcl.classifiers import CLASSIFIERS, logistic_regression
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
 from mlcl.errors import UserError
 from mlcl.processing import process
+from mlcl.weights import fit
 
 CPU = torch.device("cpu")
 SPEC = config.Evaluation(episodes=12, way=3, shots=(1, 5), queries=6)
@@ -154,6 +155,34 @@ def test_levels_are_chosen_on_the_validation_classes(tiny_data, folder, tmp_path
         assert found[*key, "chosen"] == test[*key, representation]
         for name in ("level2", "mean_probability", "concatenate"):
             assert found[*key, name] == test[*key, name]
+
+
+def test_levels_are_weighted_on_the_validation_classes(tiny_data, folder, tmp_path):
+    given = ("tiny", "mine", 0), CPU
+    evaluate.evaluate(tiny_data, folder, SPEC, *given, tmp_path / "plain")
+    evaluate.evaluate(tiny_data, folder, SPEC.model_copy(update={"weigh": True}), *given, tmp_path / "out", threads=2)
+    plain, ours = (evaluations.read(tmp_path / name) for name in ("plain", "out"))
+    found = by_cell(ours.rows)
+    assert {key: values for key, values in found.items() if key[3] != "weighted"} == by_cell(plain.rows)
+    assert not plain.weights
+    assert len(ours.weights) == 2 * 3
+    for (shot, processing, classifier), weights in ours.weights.items():
+        logits = {}
+        for split in ("val", "test"):
+            bank, labels = (
+                solve.Bank(features.load(folder / f"{split}.npy"), CPU),
+                Packed(tiny_data).split(split).labels,
+            )
+            asked = {key: getattr(SPEC, key) for key in ("episodes", "way", "queries", "seed")}
+            tasks = sample(labels, split=split, shot=shot, **asked)
+            solved = solve.solve(bank, tasks, {classifier: CLASSIFIERS[classifier]})
+            scores = {name: values for _, name, values in solved}
+            logits[split] = torch.stack([scores[f"level{i}"] for i in (1, 2, 3, 4)])
+        assert weights == pytest.approx(fit(logits["val"]), abs=2e-4)
+        summed = sum(weight * level for weight, level in zip(weights, logits["test"], strict=True))
+        answers = torch.arange(SPEC.way).repeat_interleave(SPEC.queries)
+        right = (summed.argmax(1) == answers).double().mean(1)
+        np.testing.assert_allclose(found[shot, processing, classifier, "weighted"], right, atol=1e-12)
 
 
 @pytest.mark.parametrize(("gain", "chosen"), [(0.05, "level1+3"), (0.002, "level4"), (-0.05, "level4")])

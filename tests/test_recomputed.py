@@ -19,7 +19,8 @@ RICH = CONFIG | {
     "datasets": {"mini": {"source": "mini-imagenet"}, "random": {"source": "glyphs"}},
     "seeds": [2, 0, 1],
     "sweeps": {"temperature": {"of": ["multi_level"], "key": "objective.temperature", "values": [0.2]}},
-    "evaluation": CONFIG["evaluation"] | {"subsets": True, "choose": True, "processing": ["power", "l2"]},
+    "evaluation": CONFIG["evaluation"]
+    | {"subsets": True, "choose": True, "weigh": True, "processing": ["power", "l2"]},
 }
 
 

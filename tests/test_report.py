@@ -262,9 +262,9 @@ def test_what_does_better_is_the_best_of_what_is_shown_to(tmp_path):
     (found,) = sentences.better(frame)
     assert found.text == "A: two on random 1-shot (+2.00 ± 0.10, of 2 that do); none is shown to on random 5-shot."
     assert found.made_by == ("x", "y")
-    (found,) = sentences.chosen(frame)
+    (found,) = sentences.learnt(frame)
     assert found.text == "A: better in 2 of 6, worse in 1; most by two on random 1-shot (+2.00 ± 0.10)."
-    (found,) = sentences.chosen(frame.assign(p_holm=0.06))
+    (found,) = sentences.learnt(frame.assign(p_holm=0.06))
     assert found.text == "A: better in 0 of 6, worse in 0."
 
 

@@ -48,7 +48,7 @@ def evaluate(config: dict, folder: Path) -> tuple[Experiment, list[Path]]:
     rng = np.random.default_rng(0)
     spec, files = experiment.evaluation, []
     for dataset, method, seed in itertools.product(experiment.datasets, experiment.recipes, experiment.seeds):
-        run, chosen = (dataset, method, seed), None
+        run, chosen, weights = (dataset, method, seed), None, None
         frame = drawn(spec, rng)
         if spec.choose:
             rows = drawn(choice.evaluation(spec), rng)
@@ -57,14 +57,18 @@ def evaluate(config: dict, folder: Path) -> tuple[Experiment, list[Path]]:
             evaluations.write(
                 file(folder / "choices", run), run, rows, choice.evaluation(spec), {"images.npy": dataset}
             )
+        if spec.weigh:
+            keys = itertools.product(spec.shots, spec.processing, spec.classifiers)
+            weights = {key: list(rng.dirichlet(np.ones(4))) for key in keys}
         files.append(file(folder / "evaluations", run))
-        evaluations.write(files[-1], run, frame.sample(frac=1, random_state=0), spec, {"images.npy": dataset}, chosen)
+        shuffled = frame.sample(frac=1, random_state=0)
+        evaluations.write(files[-1], run, shuffled, spec, {"images.npy": dataset}, chosen, weights)
     return experiment, files
 
 
 def drawn(spec: Evaluation, rng: np.random.Generator) -> pd.DataFrame:
     """Random accuracies of every cell but what is chosen."""
-    solved_by = representations.names((1, 2, 3, 4), spec.subsets)
+    solved_by = representations.names((1, 2, 3, 4), spec.subsets, weigh=spec.weigh)
     cells = itertools.product(spec.shots, spec.processing, spec.classifiers, solved_by, range(spec.episodes))
     frame = pd.DataFrame(cells, columns=[*evaluations.KEYS, "episode"])
     return frame.assign(accuracy=rng.integers(15, 76, len(frame)) / 75)

@@ -21,10 +21,10 @@ CONFIG = {
         "single_level": {"objective": {"cross_entropy": 1, "contrast": "supcon", "levels": {4: 1}}},
         "multi_level": {"objective": {"contrast": "supcon", "levels": {1: 1, 4: 1}}},
     },
-    "evaluation": {"episodes": 20, "choose": True},
+    "evaluation": {"episodes": 20, "choose": True, "weigh": True},
     "device": "cpu",
 }
-NAMES = ("comparison", "choice", "ablation", "differences", "factorial", "classifiers")
+NAMES = ("comparison", "choice", "weights", "ablation", "differences", "factorial", "classifiers")
 TABLES = {f"tables/{name}.{form}" for name in NAMES for form in ("md", "csv", "tex")}
 DRAWN = ["levels", "gain", "shots", "episodes", "training"]
 DRAWN += [f"{dataset}/{name}" for dataset in CONFIG["datasets"] for name in ("embedding", "neighbours", "pairs")]

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mlcl.figures.style import drawn, legend_shape, looks, styled
-from mlcl.representations import CHOSEN, ENSEMBLE, JOINT
+from mlcl.representations import CHOSEN, ENSEMBLE, JOINT, WEIGHTED
 
-ENSEMBLES = {ENSEMBLE: "mean\nprob.", JOINT: "concat", CHOSEN: "chosen"}
+ENSEMBLES = {ENSEMBLE: "mean\nprob.", JOINT: "concat", CHOSEN: "chosen", WEIGHTED: "weighted"}
 
 
 def levels(results: pd.DataFrame) -> dict[str, bytes]:

@@ -27,7 +27,7 @@ from mlcl.report import sentences
 from mlcl.statistics import interval
 from mlcl.tables import TABLES
 from mlcl.tables.layout import shown
-from mlcl.tables.study import RULE, Study, encoder, read, roles, sides, solved, titles
+from mlcl.tables.study import RULE, WEIGHTS, Study, encoder, read, roles, sides, solved, titles
 
 HERE = Path(__file__).parent
 OF_ALL = (*FIGURES, "training")
@@ -100,6 +100,7 @@ def write(
         experiment=experiment,
         evaluation=experiment.evaluation,
         rule=RULE,
+        weights=WEIGHTS,
         cards=cards,
         runs=list(runs.values()),
         common=common,

@@ -33,6 +33,10 @@ class Findings(NamedTuple):
     found: list[Finding]
 
 
+LEARNT = {
+    "choice": "Levels chosen on the validation classes",
+    "weights": "Levels weighted on the validation classes",
+}
 BETTER = {
     "subsets": "Which levels do better than the last alone",
     "classifiers": "Which classifier and features do better",
@@ -44,11 +48,7 @@ def findings(study: Study, frames: Mapping[str, pd.DataFrame]) -> list[Findings]
     """Of an experiment and the frames of its tables: the paper's claim first, then where a gain comes from."""
     return [
         *_claim(study, frames["factorial"]),
-        *(
-            [Findings("Levels chosen on the validation classes", list(chosen(frames["choice"])))]
-            if "choice" in frames
-            else []
-        ),
+        *(Findings(heading, list(learnt(frames[name]))) for name, heading in LEARNT.items() if name in frames),
         *(Findings(heading, list(better(frames[name]))) for name, heading in BETTER.items() if name in frames),
         Findings("The best of ours", list(_best(study))),
         Findings("The best level", list(_levels(study))),
@@ -172,8 +172,8 @@ def better(frame: pd.DataFrame) -> Iterator[Finding]:
         yield Finding(f"{block}: {'; '.join(said)}.", made_by(*shown))
 
 
-def chosen(frame: pd.DataFrame) -> Iterator[Finding]:
-    """Block by block of the table of choices: how often it is better and worse, and where by most."""
+def learnt(frame: pd.DataFrame) -> Iterator[Finding]:
+    """Block by block of the table of choices or of weights: how often it is better and worse, and where by most."""
     for block, rows in frame.groupby("block", sort=False):
         lines = rows.to_dict("records")
         verdicts = [verdict(row) for row in lines]

@@ -17,7 +17,7 @@ from mlcl.config import Experiment
 from mlcl.figures import accuracy, roles
 from mlcl.files import write_all
 from mlcl.paths import table_names
-from mlcl.tables import ablation, choice, classifiers, comparison, differences, factorial, subsets, sweeps
+from mlcl.tables import ablation, choice, classifiers, comparison, differences, factorial, subsets, sweeps, weights
 from mlcl.tables.layout import PREAMBLE, joined, latex, markdown
 from mlcl.tables.study import Study, read
 
@@ -28,6 +28,7 @@ TABLES = {
     "differences": differences.build,
     "ablation": ablation.build,
     "choice": choice.build,
+    "weights": weights.build,
     "subsets": subsets.build,
     "classifiers": classifiers.build,
     "sweeps": sweeps.build,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import product
+from itertools import product, takewhile
 
 import pandas as pd
 
@@ -24,19 +24,20 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
         *_chosen(study),
     ]
     title = f"Levels chosen on the validation classes {MINUS} levels fixed beforehand, points of accuracy"
-    return contrasts.table(study, title, "Difference", _pairs(study.experiment), notes)
+    return contrasts.table(study, title, "Difference", pairs(study.experiment, "chosen levels"), notes)
 
 
-def _pairs(experiment: Experiment) -> Iterator[Pair]:
+def pairs(experiment: Experiment, learnt: str) -> Iterator[Pair]:
+    """What the validation classes taught, as the role `learnt` has it, against the roles before it."""
     names, of = titles(experiment), sides(experiment)
-    for role, name in product(("last level", "ensemble"), experiment.methods):
-        heading = f"chosen levels {MINUS} {role}, same method"
-        yield Pair(heading, names[name], of[name, "chosen levels"], of[name, role])
+    fixed = list(takewhile(lambda role: role != learnt, dict.fromkeys(role for _, role in of)))
+    for role, name in product(fixed, experiment.methods):
+        yield Pair(f"{learnt} {MINUS} {role}, same method", names[name], of[name, learnt], of[name, role])
     for single, multi in claims(experiment):
         block = f"single-level: {names[single]}; multi-level: {names[multi]}"
-        for role in ("last level", "chosen levels"):
-            label = f"chosen levels of multi-level {MINUS} {role} of single-level"
-            yield Pair(block, label, of[multi, "chosen levels"], of[single, role])
+        for role in ("last level", learnt):
+            label = f"{learnt} of multi-level {MINUS} {role} of single-level"
+            yield Pair(block, label, of[multi, learnt], of[single, role])
 
 
 def _chosen(study: Study) -> Iterator[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl.tables.layout import Table, joined, lay_out
-from mlcl.tables.study import RULE, Study, best, columns, protocol, roles, sides, titles
+from mlcl.tables.study import RULE, WEIGHTS, Study, best, columns, protocol, roles, sides, titles
 
 PAPER = "2021-07"  # when it appeared
 LATE = "appeared after July 2021"
@@ -90,11 +90,12 @@ def _table(study: Study, dataset: str, rows: pd.DataFrame) -> Table:
     experiment, rows = study.experiment, rows.sort_values("block", kind="stable")
     published = rows[rows["block"] != "ours"]
     labels = {"method": "Method", "encoder": "Encoder", "representation": "Representation"}
-    chosen = f"Chosen levels: {RULE}. " if experiment.evaluation.choose else ""
+    learnt = f"Chosen levels: {RULE}. " if experiment.evaluation.choose else ""
+    learnt += f"Weighted levels: {WEIGHTS}. " if experiment.evaluation.weigh else ""
     notes = [
         "Ours: " + protocol(experiment, experiment.evaluation.classifiers[0]),
         "Last level: the representation of the encoder's last level alone. Ensemble: one classifier a level, their "
-        f"class probabilities averaged. {chosen}Bold: the best of its column; underlined: the second best.",
+        f"class probabilities averaged. {learnt}Bold: the best of its column; underlined: the second best.",
     ]
     if len(published):
         sources = _marks(published["source"], "[{}]")

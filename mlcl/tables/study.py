@@ -14,7 +14,7 @@ import pandas as pd
 
 from mlcl import representations, results
 from mlcl.config import Evaluation, Experiment, Method
-from mlcl.representations import CHOSEN, ENSEMBLE, level
+from mlcl.representations import CHOSEN, ENSEMBLE, WEIGHTED, level
 from mlcl.results import Cell, Results
 from mlcl.tables import published
 
@@ -31,6 +31,8 @@ RULE = (
     "to do better there"
 )
 """What "chosen levels" are."""
+WEIGHTS = "all levels, their logits summed with the weights that make the validation classes most probable"
+"""What "weighted levels" are."""
 
 
 class Side(NamedTuple):
@@ -85,7 +87,9 @@ def read(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: P
     shown = {
         (name, representation)
         for name, method in experiment.methods.items()
-        for representation in representations.names(method.encoder.levels, choose=experiment.evaluation.choose)
+        for representation in representations.names(
+            method.encoder.levels, choose=experiment.evaluation.choose, weigh=experiment.evaluation.weigh
+        )
     }
     summary = results.summarize(
         {
@@ -121,7 +125,11 @@ def roles(experiment: Experiment, recipe: str) -> dict[str, str]:
     """The representations of a recipe that are set side by side, by their roles."""
     last = experiment.recipes[recipe].encoder.levels[-1]
     found = {"last level": level(last), "ensemble": ENSEMBLE}
-    return found | ({"chosen levels": CHOSEN} if experiment.evaluation.choose else {})
+    if experiment.evaluation.choose:
+        found["chosen levels"] = CHOSEN
+    if experiment.evaluation.weigh:
+        found["weighted levels"] = WEIGHTED
+    return found
 
 
 def sides(experiment: Experiment) -> dict[tuple[str, str], Side]:

@@ -27,7 +27,7 @@ rule evaluate_episodes:
         ),
         validation=(
             "features/{dataset}/{method}/{seed}/val.npy"
-            if experiment.evaluation.choose
+            if experiment.evaluation.validates
             else []
         ),
     output:
