@@ -15,7 +15,7 @@ from mlcl.tables.study import Study, sides, titles
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
-    pairs = chain(_own(study.experiment), _between(study.experiment))
+    pairs = chain(_own(study.experiment), from_first(study.experiment, "ensemble"), _between(study.experiment))
     return contrasts.table(study, "Paired differences, points of accuracy", "Difference", pairs)
 
 
@@ -32,13 +32,18 @@ def _own(experiment: Experiment) -> Iterator[Pair]:
         yield Pair(heading, names[name], of[name, "ensemble"], of[name, "last level"])
 
 
-def _between(experiment: Experiment) -> Iterator[Pair]:
-    """Of methods with the first, then of any two: the same."""
+def from_first(experiment: Experiment, role: str) -> Iterator[Pair]:
+    """Of every other method's `role` with the first one's last level."""
     names, of = titles(experiment), sides(experiment)
     baseline, *others = experiment.methods
     for name in others:
-        heading = f"ensemble {MINUS} last level of {names[baseline]}"
-        yield Pair(heading, names[name], of[name, "ensemble"], of[baseline, "last level"])
+        heading = f"{role} {MINUS} last level of {names[baseline]}"
+        yield Pair(heading, names[name], of[name, role], of[baseline, "last level"])
+
+
+def _between(experiment: Experiment) -> Iterator[Pair]:
+    """Of any two methods: the same."""
+    names, of = titles(experiment), sides(experiment)
     for role, (second, first) in product(("ensemble", "last level"), combinations(experiment.methods, 2)):
         label = f"{names[first]} {MINUS} {names[second]}"
         yield Pair(f"{role} {MINUS} {role}", label, of[first, role], of[second, role])

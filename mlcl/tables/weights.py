@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 
 from mlcl.tables import contrasts
 from mlcl.tables.choice import pairs
+from mlcl.tables.differences import from_first
 from mlcl.tables.layout import MINUS, Table
 from mlcl.tables.study import WEIGHTS, Study, columns, titles
 
@@ -20,8 +22,10 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
         f"classes have no say in it. The weights, from the first level to the last{trainings}:",
         *_weights(study),
     ]
+    role = "weighted levels"
+    compared = chain(pairs(study.experiment, role), from_first(study.experiment, role))
     title = f"Levels weighted on the validation classes {MINUS} levels without weights, points of accuracy"
-    return contrasts.table(study, title, "Difference", pairs(study.experiment, "weighted levels"), notes)
+    return contrasts.table(study, title, "Difference", compared, notes)
 
 
 def _weights(study: Study) -> Iterator[str]:
