@@ -1,9 +1,10 @@
 """A few-shot classifier of one's own images: a trained encoder, a few labelled images of any classes, and new ones.
 
-A task is solved as an episode of the evaluation is: one logistic regression a level on the supports' unit vectors, the
-class probabilities of several levels averaged. Unlike there, classes may have as many supports as they like: all weigh
-the same, or the intercepts, which nothing regularises, would give the largest class nearly every image. And the
-probabilities, which so strongly regularised a classifier puts far too low, are scaled to what it is seen to get right.
+A task is solved as an episode of the evaluation is: one logistic regression a level on the supports' unit vectors,
+their logits summed with weights. Unlike there, classes may have as many supports as they like: all classes count the
+same, or the intercepts, which nothing regularises, would give the largest class nearly every image. And the
+probabilities, which so strongly regularised a classifier puts far too low, are scaled to what it is seen to get
+right.
 """
 
 from __future__ import annotations
@@ -27,32 +28,33 @@ from mlcl.embed import BATCH, batches, embed
 from mlcl.errors import UserError
 from mlcl.files import replacing
 from mlcl.progress import Progress
+from mlcl.weights import weighted
 
 FOLDS = 10
 TINY = 1e-30  # the least probability that is told from zero
 
 
 def classify(
-    model: Path, support: Path, queries: Path, levels: Sequence[int], device: torch.device, out: Path
-) -> dict[tuple[int, ...], float]:
+    model: Path, support: Path, queries: Path, weights: Sequence[float], device: torch.device, out: Path
+) -> dict[str, float]:
     """Write `out`, a CSV: file, class and its probability for each image below `queries`, or for that one image.
 
-    `support` holds the labelled images as <class>/*; of every image the middle square is taken. `levels` are those
-    whose probabilities are averaged; none stands for the last. Returns the share of supports that are recognised when
-    they are left out, the mean over the classes, to choose levels by: of every level, of `levels`, and of all levels.
-    Where a class has one support, which cannot be left out, that is empty, and the probabilities stay unscaled.
+    `support` holds the labelled images as <class>/*; of every image the middle square is taken. `weights` are those of
+    the levels, first to last; none stands for the last level alone. Returns the share of supports that are recognised
+    when they are left out, the mean over the classes, by what: each level, the weights, and all levels alike. Where a
+    class has one support, which cannot be left out, that is empty, and the probabilities stay unscaled.
 
     Raises `UserError` where a folder holds no images or fewer than two classes, for an image that cannot be read, for
-    a level that the encoder does not have, and where its representations are not finite.
+    weights that are not one a level, below 0 or all 0, and where the encoder's representations are not finite.
     """
     if out.is_dir():  # not after all images are seen
         raise UserError(f"{out}: is a folder; name a CSV file to write")
     out.parent.mkdir(parents=True, exist_ok=True)
     encoder, made_by = encoders.load(model)
-    for level in levels:
-        if level not in encoder.spec.levels:
-            raise UserError(f"--levels: {model} has no level {level}; its last is {encoder.spec.levels[-1]}")
-    chosen = sorted(set(levels)) or [encoder.spec.levels[-1]]
+    count = len(encoder.spec.levels)
+    if weights and (len(weights) != count or min(weights) < 0 or not 0 < sum(weights) < math.inf):
+        raise UserError(f"--weights: {model} has {count} levels; give one weight for each, 0 or more, not all 0")
+    used = list(weights) or [0] * (count - 1) + [1]
     labelled = folder.listing(support)
     classes = sorted({name for _, name, _ in labelled})
     if len(classes) < 2:
@@ -81,9 +83,9 @@ def classify(
 
         supports = [torch.cat(parts) for parts in zip(*vectors([path for *_, path in labelled]), strict=True)]
         solver, unseen = fit(supports, labels, len(classes)), left_out(supports, labels, len(classes))
-        scale = 1.0 if unseen is None else temperature(ensemble(unseen, chosen), labels)
+        scale = 1.0 if unseen is None else temperature(ensemble(unseen, used), labels)
         for found in vectors(asked):
-            sure, best = scaled(ensemble(probabilities(solver, found), chosen), scale).max(1)
+            sure, best = scaled(ensemble(probabilities(solver, found), used), scale).max(1)
             rows += zip([classes[i] for i in best], sure.tolist(), strict=True)
     table = pd.DataFrame(rows, columns=["class", "probability"])
     # A file's name may be no UTF-8, which pandas' own texts must be.
@@ -92,8 +94,11 @@ def classify(
         table.to_csv(temporary, index=False, float_format="%.4f", errors="surrogateescape")
     if unseen is None:
         return {}
-    each = encoder.spec.levels
-    return {some: recognised(ensemble(unseen, some), labels) for some in [*((i,) for i in each), tuple(chosen), each]}
+    by = {f"level {i}": found for i, found in enumerate(unseen, 1)}
+    if weights:
+        by[f"weights {', '.join(f'{weight:g}' for weight in weights)}"] = ensemble(unseen, weights)
+    by["all levels alike"] = ensemble(unseen, [1] * count)
+    return {name: recognised(found, labels) for name, found in by.items()}
 
 
 def left_out(supports: list[Tensor], labels: Tensor, way: int) -> Tensor | None:
@@ -163,6 +168,6 @@ def probabilities(solver: list[tuple[Tensor, Tensor]], queries: list[Tensor]) ->
     return torch.stack([(w @ level.T + b).softmax(0).T for (w, b), level in zip(solver, queries, strict=True)])
 
 
-def ensemble(of_levels: Tensor, levels: Sequence[int]) -> Tensor:
-    """[m, way]: the mean over some levels of the probabilities [levels, m, way]; levels count from 1."""
-    return of_levels[[level - 1 for level in levels]].mean(0)
+def ensemble(of_levels: Tensor, weights: Sequence[float]) -> Tensor:
+    """[m, way]: the levels' probabilities [levels, m, way] pooled, in proportion to the product of their powers."""
+    return weighted(_logits(of_levels), [weight / sum(weights) for weight in weights]).softmax(1)

@@ -70,9 +70,9 @@ def classify(given: argparse.Namespace) -> None:
     from mlcl.classify import classify
 
     device = hardware.devices(given.device)[0]
-    found = classify(given.model, given.support, given.images, given.levels, device, given.out)
-    for levels, share in found.items():
-        print(f"{share:6.1%} of the supports, left out in turn, are recognised by level {' + '.join(map(str, levels))}")
+    found = classify(given.model, given.support, given.images, given.weights, device, given.out)
+    for what, share in found.items():
+        print(f"{share:6.1%} of the supports, left out in turn, are recognised by {what}")
     if not found:
         print("one class has a single support, which cannot be left out to see what to expect; add another")
 
@@ -373,8 +373,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--support", type=Path, required=True, metavar="DIR", help="labelled images: CLASS/*")
     command.add_argument("--images", type=Path, required=True, metavar="PATH", help="those to name: a folder or a file")
     command.add_argument(
-        "--levels", type=whole(1), nargs="+", default=[], metavar="N", help="an ensemble of these; default: the last"
-    )
+        "--weights", type=float, nargs="+", default=[], metavar="WEIGHT",
+        help="of the levels, first to last, as in tables/weights.md; default: the last level alone",
+    )  # fmt: skip
     device(command)
     command.add_argument("--out", type=Path, required=True, metavar="FILE", help="a CSV: file, class, probability")
 

@@ -41,5 +41,5 @@ def fit(logits: Tensor) -> list[float]:
 
 
 def weighted(logits: Tensor, weights: Sequence[float]) -> Tensor:
-    """[E, way, m]: the weighted sum over the levels of `logits` [levels, E, way, m]."""
+    """[...]: the weighted sum over the levels of `logits` [levels, ...]."""
     return torch.tensordot(logits.new_tensor(weights), logits, 1)

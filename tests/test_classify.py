@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from mlcl import config, encoders
 from mlcl.classify import classify as whole
-from mlcl.classify import left_out, scaled, temperature
+from mlcl.classify import ensemble, left_out, scaled, temperature
 from mlcl.cli import main
 from mlcl.data.packed import Packed
 
@@ -54,13 +54,14 @@ def levels(model, tmp_path, tiny_data):
     return {name: [level / level.norm(dim=1, keepdim=True) for level in some] for name, some in found.items()}
 
 
-def reference(supports, labels, queries):
-    """[m, classes]: the mean of scikit-learn's probabilities over levels."""
+def reference(supports, labels, queries, weights):
+    """[m, classes]: the product of the powers of scikit-learn's probabilities by levels."""
     solvers = [
         LogisticRegression(C=1, class_weight="balanced", tol=1e-9, max_iter=10_000).fit(level, labels)
         for level in supports
     ]
-    return np.mean([solver.predict_proba(level) for solver, level in zip(solvers, queries, strict=True)], 0)
+    found = [solver.predict_proba(level) ** w for solver, level, w in zip(solvers, queries, weights, strict=True)]
+    return np.prod(found, 0) / np.prod(found, 0).sum(1, keepdims=True)
 
 
 def classify(tmp_path, model, *more, images="new"):
@@ -70,17 +71,19 @@ def classify(tmp_path, model, *more, images="new"):
     return pd.read_csv(out)
 
 
-@pytest.mark.parametrize(("asked", "used"), [([], [3]), (["--levels", "2", "4", "2"], [1, 3])])
-def test_images_get_the_class_that_scikit_learn_gives_them(tmp_path, model, levels, asked, used):
+@pytest.mark.parametrize(
+    ("asked", "weights"), [([], (0, 0, 0, 1)), (["--weights", "0", ".4", "0", "1.2"], (0, 0.25, 0, 0.75))]
+)
+def test_images_get_the_class_that_scikit_learn_gives_them(tmp_path, model, levels, asked, weights):
     table = classify(tmp_path, model, *asked)
-    expected = reference([levels["labelled"][i] for i in used], LABELS, [levels["new"][i] for i in used])
+    expected = reference(levels["labelled"], LABELS, levels["new"], weights)
     assert table["file"].tolist() == [str(path) for path in sorted((tmp_path / "new").iterdir())]
     assert table["class"].tolist() == [list(SUPPORTS)[i] for i in expected.argmax(1)]
     # The temperature is that of the solver's own probabilities: one of 0.01 makes a hundred times as much of what lies
     # between them and the reference's.
-    supports, labels = [levels["labelled"][i] for i in used], torch.tensor(LABELS)
-    unseen = left_out(supports, labels, 3).mean(0)
-    np.testing.assert_allclose(unseen, left_out_by_reference(supports), atol=1e-4)
+    labels = torch.tensor(LABELS)
+    unseen = ensemble(left_out(levels["labelled"], labels, 3), weights)
+    np.testing.assert_allclose(unseen, left_out_by_reference(levels["labelled"], weights), atol=1e-4)
     scale = temperature(unseen, labels)
     power = expected ** (1 / scale)
     np.testing.assert_allclose(table["probability"], power.max(1) / power.sum(1), atol=2e-3)
@@ -88,22 +91,24 @@ def test_images_get_the_class_that_scikit_learn_gives_them(tmp_path, model, leve
     pd.testing.assert_frame_equal(alone, table.iloc[[QUERIES]].reset_index(drop=True))
 
 
-def left_out_by_reference(supports):
-    """[n, classes]: the mean over levels of scikit-learn's probabilities of each support, from the others."""
+def left_out_by_reference(supports, weights):
+    """[n, classes]: scikit-learn's probabilities of each support, from the others."""
     found, place = np.zeros((len(LABELS), 3)), np.concatenate([np.arange(count) for count in SUPPORTS.values()])
     for fold in range(7):
         out = place == fold
         known, unknown = ([level.numpy()[rows] for level in supports] for rows in (~out, out))
-        found[out] = reference(known, LABELS[~out], unknown)
+        found[out] = reference(known, LABELS[~out], unknown, weights)
     return found
 
 
 def test_supports_are_left_out_in_turn(tmp_path, model, levels):
-    asked = (model, tmp_path / "labelled", tmp_path / "new", [4, 2], torch.device("cpu"), tmp_path / "named.csv")
+    given = (0, 0.5, 0.125, 1)
+    asked = (model, tmp_path / "labelled", tmp_path / "new", given, torch.device("cpu"), tmp_path / "named.csv")
     found, expected = whole(*asked), {}
-    for used in ([0], [1], [2], [3], [1, 3], [0, 1, 2, 3]):
-        right = left_out_by_reference([levels["labelled"][i] for i in used]).argmax(1) == LABELS
-        expected[tuple(i + 1 for i in used)] = np.mean([right[label == LABELS].mean() for label in range(3)])
+    alone = {f"level {i + 1}": np.eye(4)[i] for i in range(4)}
+    for name, weights in (alone | {"weights 0, 0.5, 0.125, 1": given, "all levels alike": (1, 1, 1, 1)}).items():
+        right = left_out_by_reference(levels["labelled"], weights).argmax(1) == LABELS
+        expected[name] = np.mean([right[label == LABELS].mean() for label in range(3)])
     assert found == pytest.approx(expected)
     assert list(found) == list(expected)
 
@@ -135,7 +140,7 @@ def test_few_supports_that_are_all_recognised_make_nothing_certain():
 def test_what_was_found_is_said(tmp_path, model, levels, capsys):
     classify(tmp_path, model)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.partition("by ")[2] for line in lines] == [*(f"level {i}" for i in range(1, 5)), "level 1 + 2 + 3 + 4"]
+    assert [line.partition("by ")[2] for line in lines] == [*(f"level {i}" for i in range(1, 5)), "all levels alike"]
     next((tmp_path / "labelled" / "round").iterdir()).unlink()  # one is left, which cannot be left out
     classify(tmp_path, model)
     assert (
@@ -147,7 +152,9 @@ def test_what_was_found_is_said(tmp_path, model, levels, capsys):
 @pytest.mark.parametrize(
     ("change", "more", "message"),
     [
-        (lambda folder: None, ["--levels", "5"], "has no level 5; its last is 4"),
+        (lambda folder: None, ["--weights", "1", "1"], "has 4 levels; give one weight for each, 0 or more, not all 0"),
+        (lambda folder: None, ["--weights", "1", "1", "1", "nan"], "has 4 levels; give one weight for each"),
+        (lambda folder: None, ["--weights", "0", "0", "0", "0"], "has 4 levels; give one weight for each"),
         (lambda folder: (folder / "labelled").rename(folder / "gone"), [], "labelled: is no folder"),
         (lambda folder: (folder / "new").rename(folder / "gone"), [], "new: No such file or directory"),
         (lambda folder: (folder / "new" / "bad.png").write_text("?"), [], "bad.png: cannot be read as an image"),
