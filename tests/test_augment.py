@@ -135,15 +135,50 @@ def test_simclrs_views_are_jittered_turned_and_grey_as_often_as_they_should():
     assert not ((plain.amax(1) - plain.amin(1)) < 1e-3).any()
 
 
-def test_contrast_is_about_the_mean_grey():
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("brightness", [1.0, 0.8])
+def test_contrast_is_about_the_mean_grey(channels, brightness):
     class Fixed:
-        values = iter([1.0, 0.7, 1.0, 0.0, 1.0])  # brightness, contrast, saturation, hue, no grey
+        values = iter([brightness, 0.7, 1.0, 0.0, 1.0])  # brightness, contrast, saturation, hue, no grey
 
         def uniform(self, low, high):
             return torch.full((6,), next(self.values))
 
-    images = 0.25 + pictures().float() / 510
+    images, adjust = 0.25 + pictures(channels=channels).float() / 510, vision.torchvision.transforms.functional
     ours = augment._jitter(images, Fixed(), torch.ones(6, dtype=torch.bool), 0.1, 0.2)
-    torch.testing.assert_close(
-        ours, vision.torchvision.transforms.functional.adjust_contrast(images, 0.7), atol=2e-3, rtol=0
-    )
+    expected = adjust.adjust_contrast(adjust.adjust_brightness(images, brightness), 0.7)
+    torch.testing.assert_close(ours, expected, atol=2e-3, rtol=0)
+
+
+def test_a_crop_shifts_by_up_to_a_tenth_either_way():
+    image = torch.zeros(500, 1, 41, 61, dtype=torch.uint8)
+    image[:, :, 20, 30] = 255
+    crops = views(image, flip=False, views=("crop", "crop"))[:, 0]
+    crops = crops[crops.amax((1, 2)) > 0.5]
+    y, x = (crops > 0.5).nonzero()[:, 1:].T
+    assert (20 - y).unique().tolist() == list(range(-4, 5))
+    assert (30 - x).unique().tolist() == list(range(-6, 7))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_brightness_is_jittered_by_up_to_four_tenths(channels):
+    grey = torch.full((2000, channels, 8, 8), 100, dtype=torch.uint8)
+    factors = views(grey, views=("crop", "crop"))[:, 0, 4, 4] / (100 / 255)
+    assert 0.59 < factors.min() < 0.62
+    assert 1.38 < factors.max() < 1.41
+
+
+def test_views_take_the_area_that_the_recipe_says():
+    ramp = torch.arange(0, 240, 6).byte().expand(64, 3, 40, 40)
+    spread = [
+        (view := views(ramp, flip=False, views=("simclr", "simclr"), scale=(area, area))).amax(3) - view.amin(3)
+        for area in (0.2, 1.0)
+    ]
+    assert spread[0].mean() < 0.6 * spread[1].mean()
+
+
+def test_the_resized_crops_aspect_ratio():
+    scale, _ = augment._resized_crop(augment.Draws(5000, seeds.generator(0, "area")), (0.2, 0.5))
+    ratio = scale[:, 0] / scale[:, 1]
+    assert 0.75 <= ratio.min() < 0.76
+    assert 1.32 < ratio.max() <= 4 / 3 + 1e-6

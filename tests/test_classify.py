@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_sample_weight
+from torch.nn import functional as F
 
+from mlcl import classify as classification
 from mlcl import config, encoders
 from mlcl.classify import classify as whole
-from mlcl.classify import ensemble, left_out, scaled, temperature
+from mlcl.classify import ensemble, fit, left_out, scaled, temperature
 from mlcl.cli import main
 from mlcl.data.packed import Packed
 
@@ -129,6 +131,32 @@ def test_the_temperature_is_that_of_the_most_likely_labels(seed):
         right = scaled(found, t).numpy()[np.arange(len(labels)), labels]
         costs[t] = -np.average(np.log(right), weights=weights)
     assert scale == pytest.approx(min(costs, key=costs.get), rel=0.03)
+
+
+def test_a_temperature_is_looked_for_from_a_hundredth_to_ten():
+    rng, labels = np.random.default_rng(0), torch.arange(3).repeat(200)
+    sure = torch.tensor(rng.dirichlet([0.05] * 3, 600))  # of anything
+    assert temperature(sure, labels) > 5
+    known = torch.eye(3)[labels] * 0.02 + 1 / 3
+    assert temperature(known / known.sum(1, keepdim=True), labels) < 0.02
+
+
+def test_a_small_class_counts_as_much_as_a_large_one_for_the_temperature():
+    """The large class is known well, the small one not at all: a half each."""
+    labels = torch.tensor([0] * 900 + [1] * 100)
+    found = torch.tensor([[0.8, 0.2]] * 900 + [[0.6, 0.4]] * 100)
+    costs = {
+        t: sum(-np.log(scaled(found[[i]], t).numpy()[0, label]) for i, label in ((0, 0), (-1, 1)))
+        for t in np.geomspace(0.1, 10, 400)
+    }
+    assert temperature(found, labels) == pytest.approx(min(costs, key=costs.get), rel=0.03)
+
+
+def test_at_most_ten_parts_are_left_out(monkeypatch):
+    calls, supports = [], [F.normalize(torch.randn(24, 4, generator=torch.Generator().manual_seed(0)))]
+    monkeypatch.setattr(classification, "fit", lambda *given: calls.append(given) or fit(*given))
+    left_out(supports, torch.arange(2).repeat(12), 2)
+    assert len(calls) == 10
 
 
 def test_few_supports_that_are_all_recognised_make_nothing_certain():

@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mlcl import cli, config, evaluations
+from mlcl import cli, config, evaluations, statistics
 from mlcl.compare import compare
 from mlcl.errors import UserError
 
 
-def evaluation(path, seed, dataset="glyphs", episodes=30, representation="level4", data="abc", **protocol):
-    rng = np.random.default_rng(seed)
+def evaluation(path, draw, dataset="glyphs", episodes=30, representation="level4", data="abc", **protocol):
+    rng = np.random.default_rng(draw)
     parts = [
         {"shot": shot, "processing": "l2", "classifier": "nearest_centroid", "representation": name,
          "episode": range(episodes), "accuracy": rng.integers(30, 76, episodes) / 75}
@@ -38,7 +38,7 @@ def test_the_second_minus_the_first_paired(tmp_path):
         assert (row.first, row.second) == pytest.approx((100 * a.mean(), 100 * b.mean()))
         assert (row.difference - row.ci95, row.difference + row.ci95) == pytest.approx((low, high))
         assert row.p == pytest.approx(found.pvalue)
-        assert row.p_holm >= row.p
+    np.testing.assert_array_equal(table["p_holm"], statistics.holm(table["p"]))
 
 
 def test_a_run_with_itself_differs_in_nothing(tmp_path, capsys):
@@ -55,6 +55,8 @@ def test_a_run_with_itself_differs_in_nothing(tmp_path, capsys):
         ({"dataset": "birds"}, "one data set"),
         ({"data": "def"}, "is of other data than"),
         ({"way": 10}, "was evaluated with way 10, and .*a.parquet with 5"),
+        ({"seed": 1}, "was evaluated with seed 1, and .*a.parquet with 0"),
+        ({"support_copies": 5}, "was evaluated with support_copies 5, and .*a.parquet with 0"),
         ({"episodes": 20}, r"other episodes .* \(30 and 20\)"),
     ],
 )

@@ -271,6 +271,9 @@ def test_cub_is_split_by_number(tmp_path, monkeypatch):
 # -- any folder ---------------------------------------------------------------------------------------------
 
 
+SPLIT_OF_TEN = ["test", "test", "train", "train", "train", "val", "train", "train", "test", "val"]
+
+
 def write_folder(root, names, count=3, side=20):
     for name in names:
         (root / name).mkdir(parents=True)
@@ -290,6 +293,22 @@ def test_a_folder_is_split_by_a_seed(tmp_path):
     again, other = (folder.source(spec(root, shares=(0.5, 0.2, 0.3), seed=seed), root).classes for seed in (0, 1))
     assert [(c.name, c.split) for c in again] == list(zip(data.classes["class"], data.classes["split"], strict=True))
     assert again != other
+    assert [
+        c.split for c in sorted(again, key=lambda c: c.name)
+    ] == SPLIT_OF_TEN  # whatever the order in which Python keeps a set
+
+
+def test_a_folders_images_are_the_middle_squares_and_may_have_a_right_side(tmp_path):
+    write_folder(tmp_path, "abc", count=0)
+    wide = np.zeros((10, 30, 3), np.uint8)
+    wide[:, 10:20] = 255
+    for name in "abc":
+        Image.fromarray(wide).save(tmp_path / name / "0.JPG", quality=100)  # as cameras name them
+    (tmp_path / "split.csv").write_text("class,split\na,train\nb,val\nc,test\n")
+    source = folder.source(spec(tmp_path, flip=False), tmp_path)
+    assert source.flip is False
+    assert folder.source(spec(tmp_path), tmp_path).flip is True
+    assert packed(source, tmp_path / "packed").images[:, 2:-2, 2:-2].min() > 240
 
 
 def test_a_nested_folder_is_split_by_super_class(tmp_path):
@@ -311,10 +330,18 @@ def test_a_split_file_decides(tmp_path):
         ("class,split\na,train\nb,val\nc,novel\n", r"puts c in 'novel'; a split is one of train, val, test"),
         ("class,split\na,train\nb,train\nc,test\n", r"puts no class in val; each of train, val, test needs some"),
         ("name,split\na,train\n", r"has the columns name, split; it needs class, split"),
+        ("class,split\na,train\na,val\nb,val\nc,test\n", r"has a twice; keep one line"),
     ):
         (tmp_path / "split.csv").write_text(text)
         with pytest.raises(UserError, match=message):
             folder.source(spec(tmp_path), tmp_path)
+
+
+def test_a_split_files_names_are_no_numbers_and_nothing_is_missing(tmp_path):
+    write_folder(tmp_path, ["007", "nan", "1"])
+    (tmp_path / "split.csv").write_text("class,split\n007,train\nnan,test\n1,val\n")
+    classes = folder.source(spec(tmp_path), tmp_path).classes
+    assert [(c.name, c.split) for c in classes] == [("007", "train"), ("1", "val"), ("nan", "test")]
 
 
 def test_what_is_no_folder_of_classes_is_named(tmp_path):

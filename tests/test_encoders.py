@@ -115,6 +115,27 @@ def test_drop_block_drops_in_training_only():
     assert (maps[3] == 0).any()
 
 
+@pytest.mark.parametrize(("side", "size"), [(21, 5), (5, 5), (4, 3), (3, 3), (1, 1)])
+def test_drop_block_drops_squares_of_five(side, size):
+    torch.manual_seed(0)
+    kept = encoders.DropBlock(0.02).train()(torch.ones(400, 1, side, side))
+    for rows in (kept, kept.mT):
+        gone = (rows == 0).int()
+        # The shortest row of dropped pixels is one square wide; several squares may lie beside each other.
+        runs = [len(run) for row in gone.flatten(0, 2).tolist() for run in "".join(map(str, row)).split("0") if run]
+        assert min(runs) == size
+
+
+@pytest.mark.parametrize("spec", [{"name": "conv4"}, {"name": "resnet12"}, {"name": "resnet12", "branches": True}])
+def test_weights_begin_as_he_et_al_have_them(spec):
+    """Kaiming's normal distribution by the outputs, as the field's ResNet-12 begins."""
+    torch.manual_seed(0)
+    for module in encoders.Encoder(config.Encoder(width=16, **spec), *RGB).modules():
+        if isinstance(module, torch.nn.Conv2d) and module.weight.numel() > 400:
+            outputs = module.out_channels * module.kernel_size[0] ** 2
+            assert module.weight.std().item() == pytest.approx((2 / 1.0001 / outputs) ** 0.5, rel=0.1)
+
+
 @pytest.mark.parametrize("side", [16, 28, 32, 48])
 def test_drop_block_fits_small_maps(side):
     encoder = encoders.Encoder(config.Encoder(name="resnet12", width=2, drop_block=0.1), *RGB).train()

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from mlcl.episodes import sample
 from mlcl.errors import UserError
 
+GOLDEN = [[[65, 79], [50, 48], [113, 116]], [[67, 66], [108, 119], [82, 84]]]
 SHAPE = {"split": "test", "episodes": 20, "way": 3, "shot": 2, "queries": 4, "seed": 0}
 
 
@@ -40,6 +41,12 @@ def test_the_draw_depends_on_seed_split_and_shape_only():
     assert (first.query == again.query).all()
     for change in ({"seed": 1}, {"split": "val"}, {"queries": 5}):
         assert (sample(labels, **{**SHAPE, **change}).support != first.support).any()
+
+
+def test_the_draw_is_that_of_the_committed_results():
+    """Other numbers here mean that no earlier evaluation can be compared with a new one."""
+    found = sample(np.repeat(np.arange(6), 20), **{**SHAPE, "episodes": 2, "queries": 1})
+    assert found.support.tolist() == GOLDEN
 
 
 def test_every_class_and_every_image_is_equally_likely():

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,18 @@ import torch
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
 
-from mlcl import choice, cli, config, encoders, evaluate, evaluations, extract, features, representations, solve
+from mlcl import (
+    choice,
+    cli,
+    config,
+    encoders,
+    evaluate,
+    evaluations,
+    extract,
+    features,
+    representations,
+    solve,
+)
 from mlcl.classifiers import CLASSIFIERS, logistic_regression
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
@@ -99,6 +111,24 @@ def test_accuracies_equal_a_naive_loop(tiny_data, folder, tmp_path):
             probabilities["mean_probability"] = np.mean([probabilities[f"level{i}"] for i in (1, 2, 3, 4)], axis=0)
             for name, values in probabilities.items():
                 assert ours["logistic_regression", name, shot, e] == pytest.approx((values.argmax(1) == answers).mean())
+
+
+def test_the_seed_of_the_config_draws_the_episodes(tiny_data, folder, tmp_path):
+    spec = SPEC.model_copy(update={"seed": 3, "shots": (1,), "classifiers": ("nearest_centroid",)})
+    evaluate.evaluate(tiny_data, folder, spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
+    tasks = sample(Packed(tiny_data).split("test").labels, split="test", episodes=12, way=3, shot=1, queries=6, seed=3)
+    bank = solve.Bank(features.load(folder / "test.npy"), CPU)
+    expected = solve.accuracies(bank, tasks, {"nearest_centroid": CLASSIFIERS["nearest_centroid"]})
+    found = by_cell(evaluations.read(tmp_path / "out").rows)
+    for (classifier, representation), values in expected.items():
+        assert found[1, "l2", classifier, representation] == list(values)
+
+
+def test_images_of_no_features_are_solved_by_chance(tiny_data):
+    vectors = np.zeros((144, 8), np.float16)
+    tasks = sample(Packed(tiny_data).split("test").labels, split="test", episodes=3, way=3, shot=2, queries=6, seed=0)
+    for *_, scores in solve.solve(solve.Bank(features.Features(vectors, [8]), CPU), tasks, CLASSIFIERS):
+        assert scores.isfinite().all()
 
 
 def test_chunks_and_threads_do_not_change_the_result(tiny_data, folder, tmp_path, monkeypatch):
@@ -225,6 +255,15 @@ def test_a_processing_is_what_it_says(tiny_data, folder, tmp_path):
             assert ours[name, "level4", e] == pytest.approx(right.mean(), abs=1.5 / 18), (name, e)  # float16
 
 
+@pytest.mark.parametrize("name", get_args(config.Processing))
+def test_features_are_processed_block_by_block(monkeypatch, name):
+    rng = np.random.default_rng(0)
+    ours, base = (features.Features(rng.normal(size=(n, 3)).astype(np.float16), [1, 2]) for n in (12, 7))
+    whole = process(ours, name, base).vectors
+    monkeypatch.setattr("mlcl.processing.BLOCK", 5)
+    np.testing.assert_array_equal(process(ours, name, base).vectors, whole)
+
+
 def test_the_square_root_keeps_the_sign():
     vectors = np.array([[-4.0, 9.0], [0.0, -1.0]], np.float16)
     found = process(features.Features(vectors, [1, 1]), "power")
@@ -251,6 +290,23 @@ def test_supports_can_be_augmented_copies(tiny_data, model, folder, tmp_path):
             model_ = LogisticRegression(C=1, tol=1e-8, max_iter=10_000).fit(x, np.repeat(range(3), 3 * shot))
             right = model_.predict(queries[tasks.query[e].ravel()]) == np.repeat(range(3), 6)
             assert ours[shot, e] == pytest.approx(right.mean())
+
+
+def test_copies_are_processed_as_the_queries_are(tiny_data, folder, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    shutil.copy(folder / "test.npy", tmp_path / "copies.npy")
+    cells = []
+    for copies in (0, 1):
+        spec = SPEC.model_copy(update={"processing": ("centre",), "support_copies": copies})
+        evaluate.evaluate(tiny_data, tmp_path, spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
+        cells.append(by_cell(evaluations.read(tmp_path / "out").rows))
+    assert cells[0] == cells[1]
+
+
+def test_no_two_batches_of_copies_draw_alike():
+    images = np.full((2 * extract.BATCH, 8, 8, 1), 100, np.uint8)
+    first, second = extract.augmented(images, 1, False, 0, CPU)
+    assert not torch.equal(first, second)
 
 
 def test_copies_are_augmented_views_image_after_image(tiny_data, model, folder, tmp_path):

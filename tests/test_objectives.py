@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mlcl import config
-from mlcl.objectives import Objective, ProjectionHead, contrast
+from mlcl.objectives import Objective, ProjectionHead, contrast, divergence
 
 
 def naive_contrast(z, labels, temperature):
@@ -63,6 +63,20 @@ def test_contrast_is_computed_in_float32_under_autocast():
         inside = contrast(z, labels, 0.07)
     assert inside.dtype == torch.float32
     assert float(inside) == float(contrast(z, labels, 0.07))
+
+
+def test_projections_and_divergences_are_in_float32_under_autocast():
+    logits, target = (torch.randn(8, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ProjectionHead(5, 4)(logits).dtype == torch.float32
+        inside = divergence(logits.bfloat16(), target.bfloat16(), 3.0)
+    assert float(inside) == float(divergence(logits.bfloat16().float(), target.bfloat16().float(), 3.0))
+
+
+def test_a_low_temperature_does_not_overflow():
+    z, labels = unit(8, 5), torch.arange(4).repeat(2)
+    ours = contrast(z.float(), labels, 0.005)
+    assert float(ours) == pytest.approx(naive_contrast(z, labels, 0.005), rel=1e-4)
 
 
 def test_contrast_without_any_positive_is_zero_and_has_a_finite_gradient():
@@ -161,7 +175,9 @@ def test_objective_gradient(kind):
 def test_simclr_ignores_the_labels_and_supcon_does_not():
     levels = [torch.randn(8, 3).double(), torch.randn(8, 4).double()]
     one, other = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 2, 3])
-    simclr, supcon = (objective(contrast=kind, levels={2: 1.0}) for kind in ("simclr", "supcon"))
+    simclr, supcon = (objective(contrast=kind, levels={2: 1.0}, temperature=0.2) for kind in ("simclr", "supcon"))
+    z = simclr.heads["2"](levels[1])
+    assert float(simclr(levels, one)["loss"]) == pytest.approx(naive_contrast(z, [0, 1, 2, 3] * 2, 0.2), rel=1e-6)
     assert float(simclr(levels, one)["loss"]) == float(simclr(levels, other)["loss"])
     assert float(supcon(levels, one)["loss"]) != float(supcon(levels, other)["loss"])
 

@@ -16,9 +16,12 @@ import pytest
 import torch
 from torch import nn
 
-from mlcl import config, encoders, hardware
+from mlcl import config, encoders, hardware, solve
+from mlcl.centroids import nearest_centroid
 from mlcl.data.packed import Packed
+from mlcl.episodes import sample
 from mlcl.errors import UserError
+from mlcl.features import Features
 from mlcl.files import alone
 from mlcl.sgd import SGD
 from mlcl.train import Run, collapsed, copied, learning_rate, order, pixels, train
@@ -177,6 +180,41 @@ def test_a_training_that_was_stopped_is_continued(tiny_data, tmp_path, monkeypat
     run(tiny_data, tmp_path, method())
     assert f"{state}: continuing from step " in capsys.readouterr().err
     assert not state.exists()
+
+
+def test_every_step_drops_other_blocks(tiny_data, monkeypatch):
+    made, drawn = Run(Packed(tiny_data), method(), 0, CPU), []
+    monkeypatch.setattr(made.model, "forward", lambda *given: drawn.append(torch.initial_seed()) or forward(*given))
+    forward = type(made.model).forward.__get__(made.model)
+    for _ in range(3):
+        made.advance()
+    assert len(set(drawn)) == 3
+
+
+def test_an_epochs_batches_are_its_order(tiny_data, monkeypatch):
+    made, met = Run(Packed(tiny_data), method(), 0, CPU), []
+    images, steps = made.images, range(made.steps_per_epoch)
+    monkeypatch.setattr(made, "images", lambda rows: met.append(rows) or images(rows))
+    for step in steps:
+        made.step = step
+        made.batch()
+    whole = order(len(made.labels), 0, 0)
+    assert torch.cat(met).tolist() == whole[: len(met) * 16].tolist()
+    assert len(whole) - len(met) * 16 < 16
+
+
+def test_the_last_epoch_is_validated_by_the_last_level_and_the_ensemble(tiny_data, tmp_path):
+    metrics = pd.read_csv(run(tiny_data, tmp_path, method(epochs=3)) / "metrics.csv")
+    assert metrics["val_last_level"].notna().tolist() == [False, True, True]
+    encoder, _ = encoders.load(tmp_path / "out" / "model.safetensors")
+    split = Packed(tiny_data).split("val")
+    with torch.no_grad():
+        levels = encoder(torch.tensor(split.images).movedim(3, 1) / 255)
+    bank = solve.Bank(Features(torch.cat(levels, 1).numpy(), encoder.dims), CPU)
+    tasks = sample(split.labels, split="val", episodes=20, way=5, shot=5, queries=5, seed=0)
+    found = solve.accuracies(bank, tasks, {"nearest_centroid": nearest_centroid})
+    for column, name in (("val_last_level", "level4"), ("val_ensemble", "mean_probability")):
+        assert metrics[column].iloc[-1] == pytest.approx(found["nearest_centroid", name].mean(), abs=0.01)
 
 
 def test_every_epoch_meets_every_image_in_an_order_of_its_own():
