@@ -361,11 +361,11 @@ class Evaluation(Part):
     """Whether every subset of the levels is an ensemble of its own, besides all of them: for the table of subsets."""
     choose: bool = False
     """Whether each run is solved by levels of its own choice too: the ensemble of levels that does best on as many
-    episodes of the validation classes, or the last level where none is shown to do better there; for every shot,
-    processing and classifier."""
+    episodes of the validation classes, by the images themselves, or the last level where none is shown to do better
+    there; for every shot, processing and classifier."""
     weigh: bool = False
-    """Whether each run is solved by all its levels, weighted, too: by the weights that do best on as many episodes of
-    the validation classes; for every shot, processing and classifier."""
+    """Whether each run is solved by all its levels, weighted, too: by the weights that make as many episodes of the
+    validation classes most probable, by the images themselves; for every shot, processing and classifier."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the episodes: with it, the split and the shape, every method meets the same ones."""
 
