@@ -5,8 +5,12 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from hypothesis import settings
 
 from mlcl.data.pack import Class, Source, pack
+
+settings.register_profile("mlcl", deadline=None)  # how long an example takes is up to what else runs here
+settings.load_profile("mlcl")
 
 
 def pytest_collection_modifyitems(items):

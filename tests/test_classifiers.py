@@ -48,7 +48,7 @@ def test_logistic_regression_stops_within_its_tolerance_of_the_optimal_weights(t
     assert (found - best).norm(dim=(1, 2)).max() <= tolerance
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @example(way=8, shot=5, dim=2, spread=34, copies=4, seed=1, dtype=torch.float32)  # of 160 supports in two dimensions
 @example(way=4, shot=7, dim=2, spread=100, copies=4, seed=659, dtype=torch.float32)
 @given(
@@ -107,7 +107,7 @@ def test_centroids_equal_the_naive_loop(shot):
         np.testing.assert_allclose(cosine[e], cosines, atol=1e-12)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.permutations(range(5)), st.sampled_from(sorted(CLASSIFIERS)), st.sampled_from([1, 5]))
 def test_the_order_of_classes_does_not_change_accuracy(order, name, shot):
     x, z = supports(4, 5, shot, seed=3), supports(4, 5, 15, seed=3)

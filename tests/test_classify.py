@@ -115,7 +115,7 @@ def test_supports_are_left_out_in_turn(tmp_path, model, levels):
     assert list(found) == list(expected)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 1000))
 def test_the_temperature_is_that_of_the_most_likely_labels(seed):
     """Against a search over many; labels drawn from the scaled probabilities give their temperature back."""

@@ -19,7 +19,7 @@ def shapes(draw):
     return labels, {**SHAPE, "way": way, "shot": shot, "queries": queries, "seed": draw(st.integers(0, 5))}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(shapes())
 def test_an_episode_is_a_task(drawn):
     labels, shape = drawn

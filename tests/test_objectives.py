@@ -33,7 +33,7 @@ def unit(*shape, seed=0):
     return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=10), st.sampled_from([0.07, 0.1, 0.5]))
 def test_contrast_equals_the_naive_loop(labels, temperature):
     z = unit(len(labels), 5, seed=len(labels))

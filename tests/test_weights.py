@@ -31,7 +31,7 @@ def cost(weights, logits):
     return np.mean(found)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 1000), st.lists(st.sampled_from([0, 0.2, 0.5, 1, 2]), min_size=2, max_size=4).filter(any))
 def test_they_make_the_answers_most_probable(seed, quality):
     logits = drawn(np.random.default_rng(seed), quality, episodes=6)
