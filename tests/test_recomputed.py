@@ -11,6 +11,7 @@ from recompute import markdown, recompute
 from test_tables import CONFIG, evaluate
 
 from mlcl import paths, tables
+from mlcl.tables.layout import MINUS
 
 RESULTS = Path(__file__).parents[1] / "results"
 COMMITTED = sorted(path.parents[1].name for path in RESULTS.glob("*/tables/ablation.csv"))
@@ -52,6 +53,46 @@ def test_every_committed_number_is_the_episodes(name):
     assert not found.wrong
     lines = sum(len(pd.read_csv(path)) for path in (RESULTS / name / "tables").glob("*.csv"))
     assert found.compared > 8 * lines > 0
+
+
+ROLES = {
+    "last level": "level4", "ensemble": "mean_probability", "chosen levels": "chosen", "weighted levels": "weighted",
+}  # fmt: skip
+TITLES = {"cross_entropy": "cross_entropy", "Single_level & 100%": "single_level", "Multi|level": "multi_level"}
+SQUARE_ROOT, UNIT = "square root, unit length", "unit length"
+
+
+def said(table: str, block: str, label: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Method, representation, processing and classifier of both sides of a difference, by the words of its line."""
+    usual = ("power", "nearest_centroid")
+    if table == "subsets":
+        levels = label.replace(" ", "")
+        own = "mean_probability" if levels == "1+2+3+4" else f"level{levels}"
+        return (TITLES[block], own, *usual), (TITLES[block], "level4", *usual)
+    if table == "classifiers":
+        (method, role), (classifier, processing) = block.split("; solved by its "), label.split(", ", 1)
+        side, name = (TITLES[method], ROLES[role]), classifier.replace(" ", "_")
+        return (*side, {SQUARE_ROOT: "power", UNIT: "l2"}[processing], name), (*side, *usual)
+    if table == "sweeps":
+        value, role = label.rsplit(", ", 1)
+        return ("multi_level.temperature." + value, ROLES[role], *usual), ("multi_level", ROLES[role], *usual)
+    if " of multi-level " in label:
+        first, second = (side.split(" of ")[0] for side in label.split(f" {MINUS} "))
+        return ("multi_level", ROLES[first], *usual), ("single_level", ROLES[second], *usual)
+    first, second = block.removesuffix(", same method").split(f" {MINUS} ")
+    second, *of = second.split(" of ")
+    methods = label.split(f" {MINUS} ") if f" {MINUS} " in label else [label, of[0] if of else label]
+    return tuple((TITLES[method], ROLES[role], *usual) for method, role in zip(methods, (first, second), strict=True))
+
+
+@pytest.mark.parametrize("table", ["differences", "choice", "weights", "subsets", "classifiers", "sweeps"])
+def test_the_words_of_a_difference_are_its_sides(rich, table):
+    rows = pd.read_csv(rich / "tables" / f"{table}.csv").drop_duplicates(["block", "label"])
+    assert len(rows) > 3
+    for row in rows.to_dict("records"):
+        keys = ("method", "representation", "processing", "classifier")
+        found = tuple(tuple(row[f"{side}_{key}"] for key in keys) for side in ("first", "second"))
+        assert found == said(table, row["block"], row["label"])
 
 
 def test_levels_that_the_validation_classes_do_not_choose_are_found(rich, tmp_path):
