@@ -134,7 +134,8 @@ def test_images_of_no_features_are_solved_by_chance(tiny_data):
 def test_chunks_and_threads_do_not_change_the_result(tiny_data, folder, tmp_path, monkeypatch):
     for name, most, threads in (("one", 300, 1), ("many", 5, 1), ("threads", 5, 3)):
         monkeypatch.setattr(solve, "MOST", most)
-        evaluate.evaluate(tiny_data, folder, SPEC, ("tiny", "mine", 0), CPU, tmp_path / name, threads=threads)
+        spec = SPEC.model_copy(update={"weigh": True})
+        evaluate.evaluate(tiny_data, folder, spec, ("tiny", "mine", 0), CPU, tmp_path / name, threads=threads)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "many").read_bytes() == (tmp_path / "threads").read_bytes()
 
 
