@@ -10,7 +10,7 @@ import pytest
 from recompute import markdown, recompute
 from test_tables import CONFIG, evaluate
 
-from mlcl import paths, tables
+from mlcl import evaluations, paths, tables
 from mlcl.tables.layout import MINUS
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -93,6 +93,25 @@ def test_the_words_of_a_difference_are_its_sides(rich, table):
         keys = ("method", "representation", "processing", "classifier")
         found = tuple(tuple(row[f"{side}_{key}"] for key in keys) for side in ("first", "second"))
         assert found == said(table, row["block"], row["label"])
+
+
+def test_the_notes_say_what_the_validation_classes_gave(rich):
+    """Of the first processing and classifier, the mean over the seeds, data set and shot by themselves."""
+    text = (rich / "tables" / "weights.md").read_text()
+    for title, method in TITLES.items():
+        runs = [
+            (dataset, shot, [run.weights[shot, "power", "nearest_centroid"] for run in runs])
+            for dataset in ("mini", "random")
+            for runs in [
+                [evaluations.read(rich / f"evaluations/{dataset}/{method}/{seed}.parquet") for seed in range(3)]
+            ]
+            for shot in (1, 5)
+        ]
+        said = [
+            f"{', '.join(f'{sum(w) / 3:.2f}' for w in zip(*weights, strict=True))} on {dataset} {shot}-shot"
+            for dataset, shot, weights in runs
+        ]
+        assert f"{title}: {'; '.join(said)}." in text.replace("\\", "")
 
 
 def test_levels_that_the_validation_classes_do_not_choose_are_found(rich, tmp_path):

@@ -152,3 +152,11 @@ def test_power_at_half_a_point(monkeypatch):
     assert np.mean([found.mean for found in ours]) == pytest.approx(0.5, abs=0.1)
     equal = [statistics.effect([first - second]) for first, second in (paired(rng, 600, 0) for _ in range(600))]
     assert 0.03 < np.mean([found.p < 0.05 for found in equal]) < 0.07
+
+
+@pytest.mark.parametrize("place", [0, 19])
+def test_every_episode_may_be_resampled(place):
+    """Of one that differs from 19 others, a resample has 4 or more in a fiftieth of the cases, none in a third."""
+    found = statistics.effect([np.eye(20)[place]])
+    assert found.bootstrap_low == 0
+    assert found.bootstrap_high == pytest.approx(3 / 20)

@@ -511,6 +511,22 @@ def test_tables_that_the_config_no_longer_asks_for_go(tmp_path):
     assert {path.stem for path in (tmp_path / "tables").iterdir()} == {*NAMES, "metrics", "mine"}
 
 
+def test_the_claims_methods_differ_in_their_levels_alone():
+    every = {1: 1, 4: 1}
+    methods = {
+        "first": {"objective": {"contrast": "supcon", "levels": {1: 1}}},
+        "last": {"objective": {"contrast": "supcon", "levels": {4: 1}}},
+        "all": {"title": "All of them", "objective": {"contrast": "supcon", "levels": every}},
+        "weighted": {"objective": {"contrast": "supcon", "levels": {1: 0.5, 4: 1}}},
+        "hot": {"objective": {"contrast": "supcon", "levels": every, "temperature": 0.5}},
+        "simclr": {"objective": {"contrast": "simclr", "levels": every}},
+        "long": {"objective": {"contrast": "supcon", "levels": every}, "training": {"epochs": 3}},
+        "wide": {"objective": {"contrast": "supcon", "levels": every}, "encoder": {"width": 3}},
+    }
+    experiment = Experiment.parse(CONFIG | {"methods": methods}, "test")
+    assert factorial.pairs(experiment) == [("last", "all"), ("last", "weighted")]
+
+
 def test_two_sweeps_of_one_key_stand_apart(tmp_path):
     halves = {"early": {"half": {1: 0.5, 4: 1}}, "late": {"half": {3: 0.5, 4: 1}}}
     sweeps = {name: {"of": ["multi_level"], "key": "objective.levels", "values": each} for name, each in halves.items()}
