@@ -11,6 +11,7 @@ from recompute import markdown, recompute
 from test_tables import CONFIG, evaluate
 
 from mlcl import evaluations, paths, tables
+from mlcl.representations import spelled
 from mlcl.tables.layout import MINUS
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -97,7 +98,7 @@ def test_the_words_of_a_difference_are_its_sides(rich, table):
 
 def test_the_notes_say_what_the_validation_classes_gave(rich):
     """Of the first processing and classifier, the mean over the seeds, data set and shot by themselves."""
-    text = (rich / "tables" / "weights.md").read_text()
+    text, choices = ((rich / "tables" / f"{name}.md").read_text().replace("\\", "") for name in ("weights", "choice"))
     for title, method in TITLES.items():
         runs = [
             (dataset, shot, [run.weights[shot, "power", "nearest_centroid"] for run in runs])
@@ -111,7 +112,15 @@ def test_the_notes_say_what_the_validation_classes_gave(rich):
             f"{', '.join(f'{sum(w) / 3:.2f}' for w in zip(*weights, strict=True))} on {dataset} {shot}-shot"
             for dataset, shot, weights in runs
         ]
-        assert f"{title}: {'; '.join(said)}." in text.replace("\\", "")
+        assert f"{title}: {'; '.join(said)}." in text
+        (chosen,) = re.findall(rf"^{re.escape(title)}: (.*)\.$", choices, re.MULTILINE)
+        for (dataset, shot, _), words in zip(runs, chosen.split("; "), strict=True):
+            found = {
+                spelled(evaluations.read(path).chosen[shot, "power", "nearest_centroid"], (1, 2, 3, 4))
+                for path in (rich / f"evaluations/{dataset}/{method}").glob("*.parquet")
+            }
+            assert words.endswith(f" on {dataset} {shot}-shot")
+            assert set(re.sub(r" \(\d\)", "", words.rpartition(" on ")[0]).split(" or ")) == found
 
 
 def test_levels_that_the_validation_classes_do_not_choose_are_found(rich, tmp_path):

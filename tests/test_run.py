@@ -196,6 +196,14 @@ def test_novel_classes_too_few_for_the_episodes_are_named_before_training(tiny_d
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("learnt", ["choose", "weigh"])
+def test_validation_classes_too_few_to_learn_from_are_named_before_training(tiny_data, tmp_path, learnt):
+    place(tiny_data, tmp_path)
+    evaluation = CONFIG["evaluation"] | {"way": 6, "choose": False, learnt: True}
+    with pytest.raises(UserError, match=r"config: evaluation: tiny: split val has 5 classes, fewer than the 6 of way"):
+        run(Experiment.parse(CONFIG | {"evaluation": evaluation}, "test"), tmp_path, max_minutes=60)
+
+
 def test_no_stage_begins_when_time_is_up(tmp_path):
     with pytest.raises(UserError, match="time is up before data tiny; run again to continue"):
         run(Experiment.parse(CONFIG, "test"), tmp_path, max_minutes=-1)
