@@ -16,8 +16,9 @@ from mlcl.representations import CHOSEN, ensembles, level
 
 def evaluation(spec: config.Evaluation) -> config.Evaluation:
     """The evaluation by which `spec` chooses and weighs levels: every ensemble, on the validation classes."""
-    learning = {"choose": False, "weigh": False}
-    return spec.model_copy(update={"split": "val", "support_copies": 0, "subsets": True, **learning})
+    return spec.model_copy(
+        update={"split": "val", "support_copies": 0, "subsets": True, "choose": False, "weigh": False}
+    )
 
 
 def choose(rows: pd.DataFrame, levels: range) -> dict[Key, str]:

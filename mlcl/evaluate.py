@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -22,7 +23,7 @@ def evaluate(
     data: Path,
     folder: Path,
     spec: config.Evaluation,
-    run: tuple[str, str, int],
+    run: evaluations.Run,
     device: torch.device,
     out: Path,
     choices_out: Path | None = None,
@@ -42,12 +43,12 @@ def evaluate(
         _check_encoder(folder / "val.npy", folder / f"{spec.split}.npy")
     chosen = weights = None
     if spec.choose:
-        rows, levels = _solve(packed, folder, validation, run, device, threads)
+        rows, levels = _solve(_tasks(packed, folder, validation, device), validation, run, threads)
         evaluations.write(choices_out, run, rows, validation, packed.identity)
         chosen = choice.choose(rows, levels)
     if spec.weigh:
-        weights = _weigh(packed, folder, validation, run, device, threads)
-    rows, levels = _solve(packed, folder, spec, run, device, threads, weights)
+        weights = _weigh(_tasks(packed, folder, validation, device), validation, run, threads)
+    rows, levels = _solve(_tasks(packed, folder, spec, device), spec, run, threads, weights)
     if chosen:
         rows = choice.add(rows, chosen)
         wanted = representations.names(levels, spec.subsets, spec.choose, spec.weigh)
@@ -55,19 +56,28 @@ def evaluate(
     evaluations.write(out, run, rows, spec, packed.identity, chosen, weights)
 
 
+class Task(NamedTuple):
+    """The episodes of one number of shots, and the features that they are solved by."""
+
+    shot: int
+    processing: str
+    bank: solve.Bank
+    support: solve.Bank | None
+    """Of the support images' copies, if they have any."""
+    episodes: Episodes
+
+
 def _solve(
-    packed: Packed,
-    folder: Path,
+    tasks: Iterable[Task],
     spec: config.Evaluation,
-    run: tuple[str, str, int],
-    device: torch.device,
+    run: evaluations.Run,
     threads: int,
     weights: dict[evaluations.Key, list[float]] | None = None,
 ) -> tuple[pd.DataFrame, range]:
     """The rows of `evaluate` for one split, and the numbers of the levels."""
     tables, subsets = [], spec.subsets or spec.choose
     with _progress(spec, run) as progress:
-        for shot, processing, bank, support, episodes in _tasks(packed, folder, spec, device):
+        for shot, processing, bank, support, episodes in tasks:
             of_levels = weights and {name: weights[shot, processing, name] for name in spec.classifiers}
             found = solve.accuracies(
                 bank, episodes, _classifiers(spec), support, threads, progress.advance, subsets, of_levels
@@ -79,17 +89,12 @@ def _solve(
 
 
 def _weigh(
-    packed: Packed,
-    folder: Path,
-    spec: config.Evaluation,
-    run: tuple[str, str, int],
-    device: torch.device,
-    threads: int,
+    tasks: Iterable[Task], spec: config.Evaluation, run: evaluations.Run, threads: int
 ) -> dict[evaluations.Key, list[float]]:
-    """The levels' weights by the episodes of `spec`, which are the validation classes'."""
+    """The levels' weights by tasks of the validation classes."""
     found = {}
     with _progress(spec, run) as progress:
-        for shot, processing, bank, _, episodes in _tasks(packed, folder, spec, device):
+        for shot, processing, bank, _, episodes in tasks:
             of_classifiers = solve.logits(bank, episodes, _classifiers(spec), threads, progress.advance)
             with solve.one_thread():  # whose number would change the last digits
                 found |= {(shot, processing, name): fit(logits) for name, logits in of_classifiers.items()}
@@ -100,14 +105,12 @@ def _classifiers(spec: config.Evaluation) -> dict[str, solve.Classifier]:
     return {name: CLASSIFIERS[name] for name in spec.classifiers}
 
 
-def _progress(spec: config.Evaluation, run: tuple[str, str, int]) -> Progress:
+def _progress(spec: config.Evaluation, run: evaluations.Run) -> Progress:
     return Progress("/".join(map(str, run)), len(spec.processing) * len(spec.shots) * spec.episodes, "episodes")
 
 
-def _tasks(
-    packed: Packed, folder: Path, spec: config.Evaluation, device: torch.device
-) -> Iterator[tuple[int, str, solve.Bank, solve.Bank | None, Episodes]]:
-    """Shot, processing, the bank of its split, that of the support images' copies if it has any, and the episodes."""
+def _tasks(packed: Packed, folder: Path, spec: config.Evaluation, device: torch.device) -> Iterator[Task]:
+    """Those of a split, processing by processing."""
     split, data = packed.split(spec.split), packed.folder
     file, copies, train = (folder / f"{name}.npy" for name in (spec.split, "copies", "train"))
     queries = _load(file, len(split.labels), f"the {spec.split} split of {data}")
@@ -130,7 +133,7 @@ def _tasks(
         bank = solve.Bank(process(queries, name, base), device)
         support = supports and solve.Bank(process(supports, name, base), device, spec.support_copies)
         for shot, episodes in of_shots.items():
-            yield shot, name, bank, support, episodes
+            yield Task(shot, name, bank, support, episodes)
 
 
 def _load(path: Path, images: int, what: str) -> features.Features:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import product, takewhile
 
 import pandas as pd
@@ -21,7 +22,7 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
     notes = [
         f"Chosen levels: {RULE}, on as many episodes; for each training and number of shots by itself. The novel "
         "classes have no say in it. They are, with how many trainings chose them in brackets where these differ:",
-        *_chosen(study),
+        *given(study, study.results.chosen, partial(_spelled, study.experiment)),
     ]
     title = f"Levels chosen on the validation classes {MINUS} levels fixed beforehand, points of accuracy"
     return contrasts.table(study, title, "Difference", pairs(study.experiment, "chosen levels"), notes)
@@ -40,15 +41,19 @@ def pairs(experiment: Experiment, learnt: str) -> Iterator[Pair]:
             yield Pair(block, label, of[multi, learnt], of[single, role])
 
 
-def _chosen(study: Study) -> Iterator[str]:
-    """A note a method: which levels, and by how many of its trainings."""
-    experiment, evaluation = study.experiment, study.experiment.evaluation
-    names = titles(experiment)
+def given(study: Study, learnt: Mapping, spell: Callable[[str, list], str]) -> Iterator[str]:
+    """A note a method: what the validation classes gave its trainings, `learnt` as in `Results`, by `spell`."""
+    evaluation, names = study.experiment.evaluation, titles(study.experiment)
     first = evaluation.processing[0], evaluation.classifiers[0]
-    for name, method in experiment.methods.items():
-        levels, said = method.encoder.levels, []
-        for dataset, shot in columns(experiment):
-            runs = Counter(spelled(found[shot, *first], levels) for found in study.results.chosen[dataset, name])
-            some = " or ".join(f"{text} ({count})" if len(runs) > 1 else text for text, count in runs.items())
-            said.append(f"{some} on {dataset} {shot}-shot")
+    for name in study.experiment.methods:
+        said = []
+        for dataset, shot in columns(study.experiment):
+            text = spell(name, [found[shot, *first] for found in learnt[dataset, name]])
+            said.append(f"{text} on {dataset} {shot}-shot")
         yield f"{names[name]}: {'; '.join(said)}."
+
+
+def _spelled(experiment: Experiment, name: str, chosen: list[str]) -> str:
+    """Which levels, and by how many of the method's trainings."""
+    runs = Counter(spelled(found, experiment.methods[name].encoder.levels) for found in chosen)
+    return " or ".join(f"{text} ({count})" if len(runs) > 1 else text for text, count in runs.items())
