@@ -24,7 +24,8 @@ BOTH = CONFIG | {
     "methods": {"cross_entropy": CONFIG["methods"]["cross_entropy"]},
     "seeds": [0],
     "sweeps": {"temperature": {"of": ["cross_entropy"], "key": "objective.temperature", "values": [0.2]}},
-    "evaluation": CONFIG["evaluation"] | {"subsets": True, "choose": True, "processing": ["power_centre", "l2"]},
+    "evaluation": CONFIG["evaluation"]
+    | {"subsets": True, "choose": True, "weigh": True, "processing": ["power_centre", "l2"]},
 }
 PAPER = "Multi-Level Contrastive Learning (Chen & Zhang)"
 
