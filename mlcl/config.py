@@ -24,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from mlcl import config_text
 from mlcl.errors import UserError
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$")]
@@ -507,25 +508,15 @@ class Experiment(Part):
     @classmethod
     def parse(cls, values: Any, source: str) -> Experiment:
         """The experiment in `values`. Raises `UserError` that names `source` and the key at fault."""
-        return _validated(TypeAdapter(cls), values, source)
+        return config_text.validated(TypeAdapter(cls), values, source)
 
     @classmethod
     def load(cls, path: str | Path) -> Experiment:
         """The experiment in a YAML file. Raises `UserError` where it is missing or wrong."""
-        return cls.parse(read(path), str(path))
+        return cls.parse(config_text.read(path), str(path))
 
 
 T = TypeVar("T")
-
-
-def read(path: str | Path) -> Any:
-    """What a YAML file holds. Raises `UserError` where it cannot be read or has a key twice."""
-    try:
-        return _parsed(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a config file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
 
 
 def part(kind: type[T], text: str) -> T:
@@ -535,10 +526,10 @@ def part(kind: type[T], text: str) -> T:
     """
     if text.lstrip().startswith("{"):
         try:
-            values = _parsed(text)
+            values = config_text.parse(text)
         except yaml.YAMLError as error:
             raise UserError(f"the JSON given: is not JSON: {' '.join(str(error).split())}") from error
-        return _validated(TypeAdapter(kind), values, "the JSON given")
+        return config_text.validated(TypeAdapter(kind), values, "the JSON given")
     path, _, keys = text.partition(":")
     found: Any = Experiment.load(path)
     for key in filter(None, keys.split(".")):
@@ -553,36 +544,7 @@ def part(kind: type[T], text: str) -> T:
         raise UserError(
             f"{path}: is a whole experiment; name the part of it, as in {path}:methods.{next(iter(found.methods))}"
         )
-    return _validated(TypeAdapter(kind), found, text)
-
-
-def _parsed(text: str) -> Any:
-    """YAML, or JSON: as which it is tried first, since YAML 1.1 takes JSON's number 1e-6 for a text."""
-    try:
-        return json.loads(text, object_pairs_hook=_each_key_once)
-    except ValueError:
-        return yaml.load(text, EachKeyOnce)
-
-
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """ValueError where a key is there twice: the YAML that JSON is names it with its line."""
-    if len(dict(pairs)) < len(pairs):
-        raise ValueError
-    return dict(pairs)
-
-
-class EachKeyOnce(yaml.SafeLoader):
-    """YAML asks for it, PyYAML does not: of a method copied and not renamed it would keep the copy alone."""
-
-    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        known: set[str] = set()
-        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:  # `<<` is not merged yet
-            if key.value in known:
-                problem = f"line {key.start_mark.line + 1} has {key.value} again; rename or remove it"
-                raise yaml.constructor.ConstructorError(problem=problem)
-            known.add(key.value)
-        return node
+    return config_text.validated(TypeAdapter(kind), found, text)
 
 
 def _merged(shared: Any, own: Any) -> Any:
@@ -610,21 +572,3 @@ def _varied(method: Method, source: str, key: str, value: Any) -> Method:
         return Method.model_validate(values)
     except ValidationError as error:
         raise ValueError(f"{source}.values: {key}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
-
-
-def _validated(adapter: TypeAdapter, values: Any, source: str) -> Any:
-    try:
-        return adapter.validate_python(values)
-    except ValidationError as error:
-        # A misspelt key is missing too, and a value of several kinds fails as each of them.
-        first = min(error.errors(), key=lambda one: {"extra_forbidden": 0, "tuple_type": 2}.get(one["type"], 1))
-        key = ".".join(str(step) for step in first["loc"] if "[" not in str(step))
-        reason = {
-            "extra_forbidden": "is no key of the config; check its spelling",
-            "missing": "is missing; add it",
-            "tuple_type": "must be a list, in brackets",
-        }.get(first["type"], first["msg"].removeprefix("Value error, "))
-        given = (
-            "" if isinstance(first["input"], dict) or first["type"] == "missing" else f" (given: {first['input']!r})"
-        )
-        raise UserError(f"{source}: {key + ': ' if key else ''}{reason}{given}") from error

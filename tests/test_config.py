@@ -5,7 +5,7 @@ import yaml
 from project import ROOT
 from pydantic import ValidationError
 
-from mlcl import config
+from mlcl import config, config_text
 from mlcl.config import Experiment
 from mlcl.errors import UserError
 
@@ -131,12 +131,12 @@ def test_a_method_that_was_copied_and_not_renamed_is_named(write_config):
 def test_a_key_that_is_merged_may_be_given_again(tmp_path):
     path = tmp_path / "config.yaml"
     path.write_text("a: &a {x: 1, y: 2}\nb: &b {<<: *a, x: 3}\nc: {<<: *b}\n")
-    found = config.read(path)
+    found = config_text.read(path)
     assert found["b"] == {"x": 3, "y": 2}
     assert found == yaml.safe_load(path.read_text())
     path.write_text('{"x": 1, "x": 2}')
     with pytest.raises(UserError, match="line 1 has x again"):
-        config.read(path)
+        config_text.read(path)
 
 
 def test_a_config_in_another_encoding_is_named(write_config):

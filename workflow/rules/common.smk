@@ -8,7 +8,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from mlcl.config import Experiment, identity, read
+from mlcl.config import Experiment, identity
+from mlcl.config_text import read
 from mlcl.data import definition
 from mlcl.data.sources import MODULES
 from mlcl.episodes import check_tasks

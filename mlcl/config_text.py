@@ -1,0 +1,70 @@
+"""The text of a config, YAML or JSON, and one line on what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import TypeAdapter, ValidationError
+
+from mlcl.errors import UserError
+
+
+def read(path: str | Path) -> Any:
+    """What a YAML file holds. Raises `UserError` where it cannot be read or has a key twice."""
+    try:
+        return parse(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a config file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
+
+
+def parse(text: str) -> Any:
+    """YAML, or JSON: as which it is tried first, since YAML 1.1 takes JSON's number 1e-6 for a text."""
+    try:
+        return json.loads(text, object_pairs_hook=_each_key_once)
+    except ValueError:
+        return yaml.load(text, EachKeyOnce)
+
+
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """ValueError where a key is there twice: the YAML that JSON is names it with its line."""
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError
+    return dict(pairs)
+
+
+class EachKeyOnce(yaml.SafeLoader):
+    """YAML asks for it, PyYAML does not: of a method copied and not renamed it would keep the copy alone."""
+
+    def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        known: set[str] = set()
+        for key in [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]:  # `<<` is not merged yet
+            if key.value in known:
+                problem = f"line {key.start_mark.line + 1} has {key.value} again; rename or remove it"
+                raise yaml.constructor.ConstructorError(problem=problem)
+            known.add(key.value)
+        return node
+
+
+def validated(adapter: TypeAdapter, values: Any, source: str) -> Any:
+    """What `adapter` makes of `values`. Raises `UserError` that names `source` and the first key at fault."""
+    try:
+        return adapter.validate_python(values)
+    except ValidationError as error:
+        # A misspelt key is missing too, and a value of several kinds fails as each of them.
+        first = min(error.errors(), key=lambda one: {"extra_forbidden": 0, "tuple_type": 2}.get(one["type"], 1))
+        key = ".".join(str(step) for step in first["loc"] if "[" not in str(step))
+        reason = {
+            "extra_forbidden": "is no key of the config; check its spelling",
+            "missing": "is missing; add it",
+            "tuple_type": "must be a list, in brackets",
+        }.get(first["type"], first["msg"].removeprefix("Value error, "))
+        given = (
+            "" if isinstance(first["input"], dict) or first["type"] == "missing" else f" (given: {first['input']!r})"
+        )
+        raise UserError(f"{source}: {key + ': ' if key else ''}{reason}{given}") from error
