@@ -32,7 +32,8 @@ from mlcl.data.pack import Class, Source, pack
 from mlcl.data.packed import Packed
 from mlcl.encoders import Encoder
 from mlcl.objectives import Objective
-from mlcl.train import Run, set_torch_up
+from mlcl.train import set_torch_up
+from mlcl.training import Run
 
 GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if GPU else "cpu")

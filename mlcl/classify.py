@@ -28,7 +28,7 @@ from mlcl.embed import BATCH, batches, embed
 from mlcl.errors import UserError
 from mlcl.files import replacing
 from mlcl.progress import Progress
-from mlcl.weights import weighted
+from mlcl.solve import weighted
 
 FOLDS = 10
 TINY = 1e-30  # the least probability that is told from zero

@@ -18,10 +18,13 @@ def to_images(rows: np.ndarray, device: torch.device) -> Tensor:
     return hardware.send(torch.tensor(rows), device).permute(0, 3, 1, 2)
 
 
-def batches(images: np.ndarray, device: torch.device, size: int = BATCH) -> Iterator[Tensor]:
-    """Images [N, H, W, C] as the encoder takes them, float [n, C, H, W] in [0, 1]."""
-    for start in range(0, len(images), size):
-        yield to_images(images[start : start + size], device).float() / 255
+def batches(
+    images: np.ndarray, device: torch.device, rows: np.ndarray | None = None, size: int = BATCH
+) -> Iterator[Tensor]:
+    """Images [N, H, W, C], or those `rows` of them, as the encoder takes them: float [n, C, H, W] in [0, 1]."""
+    for start in range(0, len(images if rows is None else rows), size):
+        some = slice(start, start + size)
+        yield to_images(images[some if rows is None else rows[some]], device).float() / 255
 
 
 @torch.inference_mode()
@@ -31,4 +34,5 @@ def embed(
     """The representations of batches of images, batch by batch: one float32 [n, D_l] a level, on the CPU."""
     for batch in images:
         with hardware.autocast(device, precision):
-            yield [vectors.float().cpu() for vectors in encoder(batch)]
+            levels = encoder(batch)
+        yield [vectors.float().cpu() for vectors in levels]

@@ -98,7 +98,7 @@ def _check_overlap(packed: Packed, made_by: dict[str, Any], model: Path) -> None
 def augmented(images: np.ndarray, copies: int, flip: bool, seed: int, device: torch.device) -> Iterator[Tensor]:
     """`copies` augmented copies of every image, image after image, in batches about as large as those of `batches`."""
     size = max(1, BATCH // copies)
-    for place, some in enumerate(batches(images, device, size)):
+    for place, some in enumerate(batches(images, device, size=size)):
         repeated = some.repeat_interleave(copies, 0)
         draws = augment.Draws(len(repeated), seeds.generator(seed, "copies", place * size))
         yield augment.view(repeated, "crop", flip, draws)

@@ -126,11 +126,8 @@ class Objective(nn.Module):
                 parts["self_distillation"] = parts.get("self_distillation", 0) + weight * from_last
                 term = (1 - taught.weight) * term + taught.weight * from_last
             loss = loss + weight * term
-        positives = {
-            "supcon": lambda: both,
-            "simclr": lambda: torch.arange(len(labels), device=labels.device).repeat(2),
-        }
-        same = positives[self.spec.contrast]() if self.spec.levels else None
+        alone = torch.arange(len(labels), device=labels.device).repeat(2)
+        same = both if self.spec.contrast == "supcon" else alone
         for level, weight in self.spec.levels.items():
             z = distributed.gather(self.heads[str(level)](representations[level - 1]), len(labels))
             parts[f"level{level}"] = contrast(z, same, self.spec.temperature)

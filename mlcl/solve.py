@@ -18,7 +18,6 @@ from torch import Tensor
 from mlcl.episodes import Episodes
 from mlcl.features import Features
 from mlcl.representations import ENSEMBLE, JOINT, WEIGHTED, level, partial, subset
-from mlcl.weights import weighted
 
 Classifier = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 """Inner products of supports and the number of classes -> coefficients and biases, as `mlcl.classifiers` has it."""
@@ -207,6 +206,11 @@ def solve(
                 yield name, subset(chosen), probabilities[[number - 1 for number in chosen]].mean(0)
         if weights:
             yield name, WEIGHTED, weighted(own[:, :, i], weights[name])
+
+
+def weighted(logits: Tensor, weights: Sequence[float]) -> Tensor:
+    """[...]: the weighted sum over the levels of `logits` [levels, ...]."""
+    return torch.tensordot(logits.new_tensor(weights), logits, 1)
 
 
 def _grams(support: Bank, rows: Tensor) -> Tensor:

@@ -7,8 +7,6 @@ probable: stacking (Wolpert 1992), with weights that are not negative (Breiman 1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from scipy.optimize import minimize
@@ -38,8 +36,3 @@ def fit(logits: Tensor) -> list[float]:
     found = minimize(cost, np.ones(levels), jac=True, method="L-BFGS-B", bounds=[(0, None)] * levels, options=tight).x
     total = found.sum()
     return [round(float(weight), DIGITS) for weight in (found / total if total else np.full(levels, 1 / levels))]
-
-
-def weighted(logits: Tensor, weights: Sequence[float]) -> Tensor:
-    """[...]: the weighted sum over the levels of `logits` [levels, ...]."""
-    return torch.tensordot(logits.new_tensor(weights), logits, 1)

@@ -15,7 +15,7 @@ from project import wait_for
 
 from mlcl import config, distributed
 from mlcl.data.packed import Packed
-from mlcl.train import Learner, Run
+from mlcl.training import Learner, Run
 
 CPU = torch.device("cpu")
 

@@ -24,7 +24,8 @@ from mlcl.errors import UserError
 from mlcl.features import Features
 from mlcl.files import alone
 from mlcl.sgd import SGD
-from mlcl.train import Run, collapsed, copied, learning_rate, order, pixels, train
+from mlcl.train import collapsed, train
+from mlcl.training import Run, copied, learning_rate, order, pixels
 
 CPU = torch.device("cpu")
 
@@ -170,7 +171,7 @@ def test_another_recipe_seed_or_code_does_not_continue_a_training(tiny_data, tmp
     if other == "code":
         monkeypatch.setattr("mlcl.train.fingerprint", lambda _: "of other code")
     found = weights(run(tiny_data, tmp_path, spec, seed))
-    assert f"{state}: is of another recipe, data or version; not continued" in capsys.readouterr().err
+    assert f"{state}: is of another recipe, data, version or device; not continued" in capsys.readouterr().err
     assert state.read_bytes() == before
     assert found == weights(run(tiny_data, tmp_path / "afresh", spec, seed))
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from mlcl.weights import fit, weighted
+from mlcl.solve import weighted
+from mlcl.weights import fit
 
 
 def drawn(rng, quality, episodes=30, way=4, m=8):
