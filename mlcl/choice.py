@@ -1,4 +1,4 @@
-"""Which levels an encoder is to be solved by: what the validation classes show to do better than the last one.
+"""Which levels an encoder is to be solved by: what does best on the validation classes.
 
 The abstract of the paper leaves open which levels its ensemble spans. Here no novel class has a say in it: every level
 and every ensemble of levels solves episodes of the validation classes. The best of them is that run's `CHOSEN`, if the

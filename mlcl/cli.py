@@ -131,7 +131,7 @@ def features(given: argparse.Namespace) -> None:
     from mlcl import hardware
     from mlcl.extract import extract
 
-    extract(given.data, given.model, hardware.devices(given.device)[0], given.out, given.overlap)
+    extract(given.data, given.model, hardware.devices(given.device)[0], given.out, given.splits, given.overlap)
 
 
 def copies(given: argparse.Namespace) -> None:
@@ -294,10 +294,12 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="holds data/ and results/")
     minutes(command)
 
-    command = stage(features, "Extract the features of every level and split.")
+    command = stage(features, "Extract the features of every level.")
     packed(command)
     model(command)
     device(command)
+    splits = ("train", "val", "test")
+    command.add_argument("--splits", nargs="+", choices=splits, default=splits, help="all by default")
     command.add_argument("--out", type=Path, required=True, metavar="DIR")
 
     command = stage(copies, "Extract the features of augmented copies of the evaluation's images.")

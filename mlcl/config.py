@@ -362,8 +362,8 @@ class Evaluation(Part):
     """Whether every subset of the levels is an ensemble of its own, besides all of them: for the table of subsets."""
     choose: bool = False
     """Whether each run is solved by levels of its own choice too: the ensemble of levels that does best on as many
-    episodes of the validation classes, by the images themselves, or the last level where none is shown to do better
-    there; for every shot, processing and classifier."""
+    episodes of the validation classes, by the images themselves, where it is ahead of the last level there by more than
+    its 95% interval; else the last level. For every shot, processing and classifier."""
     weigh: bool = False
     """Whether each run is solved by all its levels, weighted, too: by the weights that make as many episodes of the
     validation classes most probable, by the images themselves; for every shot, processing and classifier."""
@@ -384,8 +384,14 @@ class Evaluation(Part):
 
     @property
     def centred(self) -> bool:
-        """Whether the evaluation needs the features of the base classes' images."""
+        """Whether the mean of the base classes' images is taken off the features."""
         return any(name.endswith("centre") for name in self.processing)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of whose images the evaluation needs the features."""
+        needed = {"train": self.centred, "val": self.split == "val" or self.validates, "test": self.split == "test"}
+        return tuple(split for split, is_needed in needed.items() if is_needed)
 
 
 class Sweep(Part):

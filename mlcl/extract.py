@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +18,24 @@ from mlcl.files import allocate, clear_unfinished, replacing
 from mlcl.progress import Progress
 
 
-def extract(data: Path, model: Path, device: torch.device, out: Path, overlap: bool = False) -> None:
-    """Write out/<split>.npy for every split: one record an image, one field a level.
+def extract(
+    data: Path,
+    model: Path,
+    device: torch.device,
+    out: Path,
+    splits: Sequence[str] = SPLITS,
+    overlap: bool = False,
+) -> None:
+    """Write out/<split>.npy for each of the `splits`: one record an image, one field a level.
 
     Raises `UserError` where the model does not fit the data or a feature is not finite in float16; and, unless
     `overlap` is asked for, where it was trained on other data whose base classes are among these data's novel ones.
     """
     extractor = Extractor(data, model, device, overlap)
-    with Progress(str(out), len(extractor.packed.images), "images") as progress:
-        for name in SPLITS:
-            images = extractor.packed.split(name).images
-            extractor.write(batches(images, device), len(images), out / f"{name}.npy", progress)
+    images = {name: extractor.packed.split(name).images for name in splits}
+    with Progress(str(out), sum(map(len, images.values())), "images") as progress:
+        for name, some in images.items():
+            extractor.write(batches(some, device), len(some), out / f"{name}.npy", progress)
 
 
 def extract_copies(

@@ -72,9 +72,9 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                 )  # fmt: skip
             until = math.inf  # what is left of this run takes seconds, and elsewhere the model may not be at hand
         evaluated = _evaluated(evaluation, spec, experiment.recipes[method])
-        if not features.exists():
+        if not all(files.features(name, split).exists() for split in spec.splits):
             with Stage(f"features {name}", until):
-                extract(data.folder, model, devices[0], features.parent)
+                extract(data.folder, model, devices[0], features.parent, spec.splits)
         if spec.support_copies and not evaluated:  # those that are there may be of another evaluation's seed
             with Stage(f"copies {name}", until):
                 extract_copies(data.folder, model, spec.split, spec.support_copies, spec.seed, devices[0], copies)

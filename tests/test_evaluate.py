@@ -73,6 +73,28 @@ def test_what_a_killed_extraction_left_is_removed(tiny_data, model, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["test.npy", "train.npy", "val.npy"]
 
 
+def test_the_splits_that_are_asked_for_are_extracted_alone(tiny_data, model, folder, tmp_path):
+    extract.extract(tiny_data, model, CPU, tmp_path, config.Evaluation(choose=True).splits)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["test.npy", "val.npy"]
+    for path in tmp_path.iterdir():
+        assert path.read_bytes() == (folder / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spec", "splits"),
+    [
+        ({}, ("test",)),
+        ({"split": "val"}, ("val",)),
+        ({"weigh": True}, ("val", "test")),
+        ({"split": "val", "processing": ["l2", "power_centre"]}, ("train", "val")),
+        ({"choose": True, "processing": ["centre"]}, ("train", "val", "test")),
+        ({"support_copies": 5, "processing": ["power"]}, ("test",)),
+    ],
+)
+def test_an_evaluation_needs_the_features_of_the_splits_that_it_reads(spec, splits):
+    assert config.Evaluation(**spec).splits == splits
+
+
 def test_a_full_disk_is_an_error_and_no_kill(tiny_data, model, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

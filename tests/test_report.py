@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 from scipy import stats
-from test_tables import CLASSIFIERS, CONFIG, MINI, evaluate, tables_alone
+from test_tables import CLASSIFIERS, CONFIG, MINI, drawn, evaluate, file, tables_alone
 
-from mlcl import paths, record, tables
+from mlcl import choice, evaluations, paths, record, tables
 from mlcl.config import Experiment
 from mlcl.errors import UserError
 from mlcl.report import OF_ALL, duration, sentences, write
@@ -284,6 +284,37 @@ def test_the_best_of_ours_and_its_levels_are_those_of_the_tables(tmp_path):
         best = rows.loc[rows["mean"].idxmax()]
         place = f"level {best['representation'][-1]} on [^;]*{dataset} {shot}-shot \\({best['mean']:.2f}%\\)"
         assert re.search(place, found["The best level"][0])
+
+
+@pytest.mark.parametrize(
+    ("second_seed", "words"),
+    [
+        (0.7, r"ahead of A, ensemble \(\+0\.\d\d to \+0\.\d\d over episodes, p below 0.001, uncorrected\)\."),
+        (
+            0.1,
+            rf"ahead of A, ensemble .*, but over training seeds the interval is {MINUS}.*: another training may turn",
+        ),
+        (-0.62, rf"not told apart from A, ensemble \({MINUS}0\.\d\d to \+0\.\d\d over episodes, p 0"),
+    ],
+)
+def test_the_best_of_ours_leads_the_next_that_is_not_the_same_over_seeds_too(tmp_path, second_seed, words):
+    """Chosen levels are the last level here, which is 0.7 ahead of the ensemble with the first seed."""
+    experiment = Experiment.parse(
+        {"name": "best", "seeds": [0, 1], "datasets": {"random": {"source": "glyphs"}},
+         "methods": {"a": {"title": "A", "objective": {"cross_entropy": 1}}},
+         "evaluation": {"choose": True, "shots": [1], "episodes": 50, "classifiers": ["nearest_centroid"]}},
+        "test",
+    )  # fmt: skip
+    spec, rng, files = experiment.evaluation, np.random.default_rng(0), []
+    chosen = {(1, "l2", "nearest_centroid"): "level4"}
+    for seed, lead in enumerate((0.7, second_seed)):
+        rows = drawn(spec, rng)
+        gain = rows["representation"].map({"level4": lead, "mean_probability": 0}).fillna(-1)
+        rows = choice.add(rows.assign(accuracy=(50 + gain + rng.normal(0, 0.2, len(rows))) / 100), chosen)
+        files.append(file(tmp_path, ("random", "a", seed)))
+        evaluations.write(files[-1], ("random", "a", seed), rows, spec, {"images.npy": "random"}, chosen)
+    (found,) = sentences._best(read(experiment, files, tmp_path, tmp_path))
+    assert re.search(words, found.text)
 
 
 def test_published_numbers_are_set_beside_ours(tmp_path):

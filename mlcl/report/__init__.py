@@ -93,7 +93,12 @@ def write(
         cards=cards,
         runs=list(runs.values()),
         common=common,
-        config=yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100),
+        config=yaml.safe_dump(
+            experiment.model_dump(mode="json", exclude={"device", "gpus"}),  # which the runs say, each its own
+            sort_keys=False,
+            allow_unicode=True,
+            width=100,
+        ),
         commit=_commit(record.commit()),
     )
     text = environment.get_template("card.md").render(

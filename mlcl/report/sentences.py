@@ -95,13 +95,18 @@ def _count(verdicts: list[int]) -> str:
 
 def verdict(row: dict) -> int:
     """1 where the difference is shown to be positive, -1 negative, 0 neither."""
-    shown = row["p_holm"] < SHOWN and not _unsure(row)
+    shown = row["p_holm"] < SHOWN and not _unsure(row["difference"], row["ci95_over_seeds"])
     return int(np.sign(row["difference"])) if shown else 0
 
 
-def _unsure(row: dict) -> bool:
-    """Whether the interval over the training seeds, where there is one, holds zero."""
-    return not np.isnan(row["ci95_over_seeds"]) and abs(row["difference"]) <= row["ci95_over_seeds"]
+def _unsure(difference: float, over_seeds: float) -> bool:
+    """Whether the interval over the training seeds, where there is one (not NaN), holds zero."""
+    return abs(difference) <= over_seeds
+
+
+def _doubt(difference: float, over_seeds: float) -> str:
+    interval = points(difference, over_seeds)
+    return f"but over training seeds the interval is {interval}: another training may turn it around"
 
 
 def _each(rows: pd.DataFrame, first: str, second: str) -> list[Finding]:
@@ -135,10 +140,10 @@ def said(row: dict, first: str, second: str) -> str:
     sentence = f"{first} does {better} than {second} by {amount} ({interval})"
     if np.isnan(row["ci95_over_seeds"]):
         return f"{sentence}."
-    over_seeds = points(row["difference"], row["ci95_over_seeds"])
-    if _unsure(row):
-        return f"{sentence}, but over training seeds the interval is {over_seeds}: another training may turn it around."
-    return f"{sentence}, and over training seeds too ({over_seeds})."
+    over_seeds = row["difference"], row["ci95_over_seeds"]
+    if _unsure(*over_seeds):
+        return f"{sentence}, {_doubt(*over_seeds)}."
+    return f"{sentence}, and over training seeds too ({points(*over_seeds)})."
 
 
 def _amount(row: dict) -> str:
@@ -188,17 +193,22 @@ def _best(study: Study) -> Iterator[Finding]:
     """Of every column the best that the comparison shows of ours, and whether it leads the next by more than chance."""
     names, of = titles(study.experiment), sides(study.experiment)
     for (dataset, shot), rows in comparison.compared(study).groupby(["dataset", "shot"], sort=False):
-        first, second = rows.sort_values("mean", ascending=False, kind="stable").head(2).to_dict("records")
+        first, *others = rows.sort_values("mean", ascending=False, kind="stable").to_dict("records")
+        ours, *theirs = (
+            study.accuracies(dataset, shot, of[row["method"], row["representation"]]) for row in (first, *others)
+        )
         text = f"{dataset}, {shot}-shot: {names[first['method']]}, {first['representation']}"
         text += f", with {first['mean']:.2f} ± {first['ci95']:.2f}%"
-        ours, next_best = (
-            study.accuracies(dataset, shot, of[row["method"], row["representation"]]) for row in (first, second)
-        )
+        # Chosen levels may be the last one: the next is the first with accuracies of its own.
+        pairs = list(zip(others, theirs, strict=True))
+        second, next_best = next((pair for pair in pairs if not np.array_equal(pair[1], ours)), pairs[0])
         found = statistics.effect(ours - next_best)
         lead = f"{names[second['method']]}, {second['representation']}"
         by = f"{points(found.mean, found.half_width)} over episodes, p {p_value(found.p)}"
-        text += f"; {'ahead of' if found.p < SHOWN else 'not told apart from'} {lead} ({by}, uncorrected)."
-        yield Finding(text, made_by(first, second))
+        text += f"; {'ahead of' if found.p < SHOWN else 'not told apart from'} {lead} ({by}, uncorrected)"
+        over_seeds = found.mean, found.half_width_over_seeds
+        doubt = f", {_doubt(*over_seeds)}" if found.p < SHOWN and _unsure(*over_seeds) else ""
+        yield Finding(f"{text}{doubt}.", made_by(first, second))
 
 
 def _levels(study: Study) -> Iterator[Finding]:

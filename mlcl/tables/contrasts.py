@@ -14,8 +14,9 @@ from mlcl.tables.study import Side, Study, columns, protocol
 
 NOTE = (
     "All sides of a difference meet the same episodes, and the interval is over the episodes' differences. Bold: the "
-    "paired t test's p-value, corrected for the number of differences in the table (Holm), lies below 0.05. The CSV "
-    "has the p-values, a bootstrap interval and, where there are several training seeds, the interval over seeds."
+    "p-value of the paired t test over the episodes, corrected for the number of differences in the table (Holm), lies "
+    "below 0.05; it is about these trainings, and others may differ. The CSV has the p-values, a bootstrap interval "
+    "and, where there are several training seeds, the interval over seeds."
 )
 
 

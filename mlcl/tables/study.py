@@ -27,8 +27,8 @@ PROCESSING = {
 
 
 RULE = (
-    "the level or ensemble of levels that does best on the validation classes, or the last level where none is shown "
-    "to do better there"
+    "the level or ensemble of levels that does best on the validation classes, where it is ahead of the last level "
+    "there by more than its 95% interval; else the last level"
 )
 """What "chosen levels" are."""
 WEIGHTS = "all levels, their logits summed with the weights that make the validation classes most probable"

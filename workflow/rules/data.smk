@@ -23,4 +23,4 @@ rule pack:
         code=packing_code,
     shell:
         "mlcl data {params.dataset:q} --root ../.. --out {params.folder} 2>&1 | tee {log}"
-        " && ln -s ../{params.folder}/manifest.json {output}"
+        " && ln -sf ../{params.folder}/manifest.json {output}"

@@ -14,20 +14,13 @@ rule evaluate:
 rule evaluate_episodes:
     input:
         manifest="packed/{dataset}.json",
-        features=f"features/{{dataset}}/{{method}}/{{seed}}/{experiment.evaluation.split}.npy",
+        features=expand(
+            "features/{{dataset}}/{{method}}/{{seed}}/{split}.npy",
+            split=experiment.evaluation.splits,
+        ),
         copies=(
             "features/{dataset}/{method}/{seed}/copies.npy"
             if experiment.evaluation.support_copies
-            else []
-        ),
-        base=(
-            "features/{dataset}/{method}/{seed}/train.npy"
-            if experiment.evaluation.centred
-            else []
-        ),
-        validation=(
-            "features/{dataset}/{method}/{seed}/val.npy"
-            if experiment.evaluation.validates
             else []
         ),
     output:
@@ -46,7 +39,8 @@ rule evaluate_episodes:
     resources:
         gpu=gpus(),
         device=experiment.device,
-        mem_mb=lambda wildcards, input: 2000 + int(input.size_mb),  # processing copies them
+        # Processing copies them, and while one is met the next is made.
+        mem_mb=lambda wildcards, input: 2000 + 2 * int(input.size_mb),
         runtime=60,
     params:
         data=f"{PACKED}/{{dataset}}",
@@ -56,6 +50,6 @@ rule evaluate_episodes:
         evaluation=experiment.evaluation.model_dump_json(),
         code=fingerprint("evaluate"),
     shell:
-        "mlcl evaluate --data {params.data} --features $(dirname {input.features}) {params.choose}"
+        "mlcl evaluate --data {params.data} --features $(dirname {input.features[0]}) {params.choose}"
         " --evaluation {params.evaluation:q} --run {wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
         " --threads {threads} --device {resources.device} --out {output.evaluation} 2>&1 | tee {log}"

@@ -3,7 +3,7 @@ rule features:
         expand(
             "features/{dataset}/{method}/{seed}/{split}.npy",
             **RUNS,
-            split=["train", "val", "test"],
+            split=experiment.evaluation.splits,
         ),
 
 
@@ -12,9 +12,10 @@ rule extract_features:
         manifest="packed/{dataset}.json",
         model="models/{dataset}/{method}/{seed}/model.safetensors",
     output:
-        train="features/{dataset}/{method}/{seed}/train.npy",
-        val="features/{dataset}/{method}/{seed}/val.npy",
-        test="features/{dataset}/{method}/{seed}/test.npy",
+        expand(
+            "features/{{dataset}}/{{method}}/{{seed}}/{split}.npy",
+            split=experiment.evaluation.splits,
+        ),
     log:
         "logs/features/{dataset}/{method}/{seed}.log",
     benchmark:
@@ -29,10 +30,11 @@ rule extract_features:
         runtime=120,
     params:
         data=f"{PACKED}/{{dataset}}",
+        splits=" ".join(experiment.evaluation.splits),
         code=fingerprint("extract"),
     shell:
-        "mlcl features --data {params.data} --model {input.model}"
-        " --device {resources.device} --out $(dirname {output.test}) 2>&1 | tee {log}"
+        "mlcl features --data {params.data} --model {input.model} --splits {params.splits}"
+        " --device {resources.device} --out $(dirname {output[0]}) 2>&1 | tee {log}"
 
 
 rule extract_copies:
