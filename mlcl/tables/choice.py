@@ -20,8 +20,9 @@ from mlcl.tables.study import RULE, Study, columns, sides, titles
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
     notes = [
-        f"Chosen levels: {RULE}, on as many episodes; for each training and number of shots by itself. The novel "
-        "classes have no say in it. They are, with how many trainings chose them in brackets where these differ:",
+        f"Chosen levels: {RULE}. Each training and number of shots chooses by itself, on as many episodes of the "
+        "validation classes; the novel classes have no say in it. They are, with how many trainings chose them in "
+        "brackets where these differ:",
         *given(study, study.results.chosen, partial(_spelled, study.experiment)),
     ]
     title = f"Levels chosen on the validation classes {MINUS} levels fixed beforehand, points of accuracy"
