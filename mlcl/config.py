@@ -197,8 +197,9 @@ class Distillation(Part):
 
 
 class SelfDistillation(Part):
-    """What the last level says of the base classes is learnt by the classifiers of earlier ones too, with the values of
-    Zhang et al. (2019), Be Your Own Teacher: in the place of level l's cross-entropy of deep supervision stands
+    """What the last level says of the base classes is learnt by the classifiers of earlier ones too, after Zhang et al.
+    (2019), Be Your Own Teacher, at the temperature of their code, without their loss on features, and with a weight of
+    our own: in the place of level l's cross-entropy of deep supervision stands
 
         (1 - weight) * CE_l + weight * temperature^2 * KL(p_last, p_l)
 
