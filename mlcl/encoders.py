@@ -180,7 +180,7 @@ class ResNet12(nn.Module):
         super().__init__()
         self.channels = (width, width * 5 // 2, width * 5, width * 10)
         inputs = (channels, *self.channels[:-1])
-        # Where RFS drops blocks; there the share rises to this over 40,000 steps, and the first two stages have dropout.
+        # Where RFS drops blocks; there the share rises to this over 40,000 steps, and the earlier stages have dropout.
         drops = (0.0, 0.0, drop_block, drop_block)
         self.stages = nn.ModuleList(Residual(*args) for args in zip(inputs, self.channels, drops, strict=True))
         _initialise(self)
