@@ -16,7 +16,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.compare import write
-from mlcl.config import Experiment, Method
+from mlcl.config import Evaluation, Experiment, Method
 from mlcl.encoders import Encoder, save
 from mlcl.objectives import Objective
 
@@ -28,12 +28,19 @@ class Images(NamedTuple):
 
     classes: int
     """That train."""
-    base: int
-    validation: int
-    whole: int
+    train: int
+    val: int
+    test: int
+
+    def of(self, evaluation: Evaluation) -> int:
+        """Those whose features an evaluation needs."""
+        return sum(getattr(self, split) for split in evaluation.splits)
 
 
-DATA = {"mini-imagenet": Images(64, 38_400, 9_600, 60_000), "tiered-imagenet": Images(351, 448_695, 124_261, 779_165)}
+DATA = {
+    "mini-imagenet": Images(64, 38_400, 9_600, 12_000),
+    "tiered-imagenet": Images(351, 448_695, 124_261, 206_209),
+}
 SIZE, CHANNELS = 84, 3
 # Dense bfloat16 products, TFLOP/s, from the maker's data sheets (SXM); the shares are assumptions.
 GPUS = {"H100": 990e12, "A100": 312e12}
@@ -97,21 +104,24 @@ def operations(experiment: Experiment) -> list[dict[str, object]]:
     rows, images, whole = [], 0, 0.0
     runs = len(experiment.methods) * len(experiment.seeds)
     for name in experiment.datasets:
-        row, seen, flop = max((of_run(name, method) for method in experiment.methods.values()), key=itemgetter(2))
+        costs = (of_run(name, method, experiment.evaluation) for method in experiment.methods.values())
+        row, seen, flop = max(costs, key=itemgetter(2))
         rows.append({"runs": f"1 on {name}", **row, **total(seen, flop, rate)})
         images, whole = images + runs * seen, whole + runs * flop
     row = {**dict.fromkeys(rows[0], ""), "runs": f"all {runs * len(experiment.datasets)}"}
     return [*rows, row | total(images, whole, rate)]
 
 
-def of_run(dataset: str, method: Method) -> tuple[dict[str, str], int, float]:
-    """What a view costs, the images trained on, and the operations of training, validations and features."""
+def of_run(dataset: str, method: Method, evaluation: Evaluation) -> tuple[dict[str, str], int, float]:
+    """What a view costs, the images trained on, and the operations of training, validations, features and copies."""
     spec, counts = method.training, DATA[dataset]
-    views, steps = 2 * spec.batch_size, spec.epochs * (counts.base // spec.batch_size)
+    views, steps = 2 * spec.batch_size, spec.epochs * (counts.train // spec.batch_size)
     once, both, _ = encoder_flop(method, views)
     loss = objective_flop(method, views, counts.classes)
-    validations = -(-spec.epochs // spec.validation.every)
-    flop = steps * (both + loss) + once / views * (validations * counts.validation + counts.whole)
+    tasks = spec.validation
+    met = min(counts.val, tasks.episodes * tasks.way * (tasks.shot + tasks.queries))
+    features = counts.of(evaluation) + evaluation.support_copies * getattr(counts, evaluation.split)
+    flop = steps * (both + loss) + once / views * (-(-spec.epochs // tasks.every) * met + features)
     row = {
         "forward, GFLOP a view": f"{once / views / 1e9:.2f}",
         "both passes, GFLOP a view": f"{both / views / 1e9:.2f}",
@@ -138,12 +148,16 @@ def disk(experiment: Experiment) -> list[dict[str, object]]:
     runs = len(experiment.methods) * len(experiment.seeds)
     model, rows = model_bytes(method), []
     for name in experiment.datasets:
-        images, copies = DATA[name].whole, experiment.evaluation.support_copies
-        novel = images - DATA[name].base - DATA[name].validation
+        counts, copies = DATA[name], experiment.evaluation.support_copies
+        images, novel, read = counts.train + counts.val + counts.test, counts.test, counts.of(experiment.evaluation)
         sizes = {
             "data": (f"{images:,} images of {SIZE} x {SIZE} x {CHANNELS}", images * SIZE * SIZE * CHANNELS, 1),
             "train": ("model.safetensors", model, runs),
-            "features": (f"{' + '.join(map(str, dims))} float16 an image", 2 * sum(dims) * images, runs),
+            "features": (
+                f"{' + '.join(map(str, dims))} float16 for each of {read:,} images",
+                2 * sum(dims) * read,
+                runs,
+            ),
             "copies": (
                 f"of the {novel:,} novel images, {copies} copies each",
                 2 * sum(dims) * novel * copies,
@@ -170,7 +184,7 @@ def memory(experiment: Experiment) -> list[dict[str, object]]:
         "train: weights, gradients and momentum, float32": 3 * 4 * parameters,
         f"train: kept for the backward pass of {views} views, float32": kept,
         **{
-            f"train: the packed base images of {name}, on the GPU or mapped": DATA[name].base * SIZE * SIZE * CHANNELS
+            f"train: the packed base images of {name}, on the GPU or mapped": DATA[name].train * SIZE * SIZE * CHANNELS
             for name in experiment.datasets
         },
         "features: the largest map of a batch of 256 images, float32": 256 * 4 * method.encoder.width * SIZE * SIZE,
@@ -194,7 +208,8 @@ def main(out: Path) -> None:
     rate = measured("training", "ours images/s", encoder="resnet12")
     about = (
         "Operations of config/paper.yaml, a multiplication and an addition being two; PFLOP: of a training, its "
-        "validations and its features. The hours are estimates, the operations over a share of the peak "
+        "validations, its features and its support copies. The hours are estimates, the operations over a share of "
+        "the peak "
         f"({', '.join(f'{gpu} {peak / 1e12:.0f} TFLOP/s' for gpu, peak in GPUS.items())}). The days are the images "
         f"over {rate} images/s, the rate of training.md at batches of 16 on two cores."
     )
