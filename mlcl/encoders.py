@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 from mlcl import config
 from mlcl.errors import UserError
-from mlcl.files import replacing
+from mlcl.files import write_all
 
 Part = TypeVar("Part", bound=config.Part)
 CLASSIFIER = "classifier."  # what its tensors' names begin with in a checkpoint
@@ -77,15 +77,19 @@ def cells(spec: config.Encoder) -> list[tuple[int, str]]:
 
 
 def save(encoder: Encoder, path: Path, made_by: dict[str, Any], classifier: nn.Linear | None = None) -> None:
-    """One safetensors file with the weights, and in its metadata the encoder's spec and what made it."""
+    """Write the file of `serialised`."""
+    write_all({path: serialised(encoder, made_by, classifier)})
+
+
+def serialised(encoder: Encoder, made_by: dict[str, Any], classifier: nn.Linear | None = None) -> bytes:
+    """A safetensors file with the weights, and in its metadata the encoder's spec and what made it."""
     tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     if classifier is not None:
         tensors |= {CLASSIFIER + name: tensor.contiguous() for name, tensor in classifier.state_dict().items()}
     about = {"encoder": encoder.spec.model_dump(), "made_by": made_by}
-    with replacing(path) as (temporary,):
-        # One entry: safetensors writes several in an order that changes from run to run.
-        # And its `save_file` makes files that nobody but their owner may read.
-        temporary.write_bytes(safetensors.torch.save(tensors, {"mlcl": json.dumps(about, sort_keys=True)}))
+    # One entry: safetensors writes several in an order that changes from run to run.
+    # And its `save_file` makes files that nobody but their owner may read.
+    return safetensors.torch.save(tensors, {"mlcl": json.dumps(about, sort_keys=True)})
 
 
 def load(path: Path) -> tuple[Encoder, dict[str, Any]]:

@@ -41,10 +41,10 @@ def evaluate(
         raise UserError("choose: true solves episodes of the validation classes too; add --choices FILE for them")
     if spec.validates:
         _check_encoder(folder / "val.npy", folder / f"{spec.split}.npy")
-    chosen = weights = None
+    model, chosen, weights = features.load(folder / f"{spec.split}.npy").model, None, None
     if spec.choose:
         rows, levels = _solve(_tasks(packed, folder, validation, device), validation, run, threads)
-        evaluations.write(choices_out, run, rows, validation, packed.identity)
+        evaluations.write(choices_out, run, rows, validation, packed.identity, model)
         chosen = choice.choose(rows, levels)
     if spec.weigh:
         weights = _weigh(_tasks(packed, folder, validation, device), validation, run, threads)
@@ -53,7 +53,7 @@ def evaluate(
         rows = choice.add(rows, chosen)
         wanted = representations.names(levels, spec.subsets, spec.choose, spec.weigh)
         rows = rows[rows["representation"].isin(wanted)]
-    evaluations.write(out, run, rows, spec, packed.identity, chosen, weights)
+    evaluations.write(out, run, rows, spec, packed.identity, model, chosen, weights)
 
 
 class Task(NamedTuple):
@@ -146,5 +146,6 @@ def _load(path: Path, images: int, what: str) -> features.Features:
 
 
 def _check_encoder(path: Path, of: Path) -> None:
-    if features.load(path).dims != features.load(of).dims:
+    one, other = features.load(path), features.load(of)
+    if (one.dims, one.model) != (other.dims, other.model):
         raise UserError(f"{path}: is of another encoder than {of}; give the features of one model")

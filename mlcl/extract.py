@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mlcl import augment, encoders, hardware, seeds
+from mlcl import augment, encoders, features, hardware, seeds
 from mlcl.data.packed import SPLITS, Packed, identity
 from mlcl.embed import BATCH, batches, embed
 from mlcl.errors import UserError
-from mlcl.files import allocate, clear_unfinished, replacing
+from mlcl.files import allocate, clear_unfinished, replacing, sha256
 from mlcl.progress import Progress
 
 
@@ -67,8 +67,7 @@ class Extractor:
         hardware.keep_memory()
         torch.set_num_threads(self.training.threads)
         self.encoder.to(device)
-        levels = zip(self.encoder.spec.levels, self.encoder.dims, strict=True)
-        self.record = np.dtype([(f"level{level}", np.float16, (dim,)) for level, dim in levels])
+        self.record = features.layout(self.encoder.dims, sha256(model))
 
     def write(self, images: Iterable[Tensor], count: int, out: Path, progress: Progress) -> None:
         """Write `out`, a record each of `count` images, of batches float [n, C, H, W] in [0, 1].

@@ -26,7 +26,7 @@ def process(features: Features, name: str, base: Features | None = None) -> Feat
     out = np.empty(features.vectors.shape, np.float16)
     for start, block in _blocks(features, name):
         out[start : start + len(block)] = block - mean
-    return Features(out, features.dims)
+    return features._replace(vectors=out)
 
 
 def _mean(base: Features, name: str) -> np.ndarray:

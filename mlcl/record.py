@@ -56,11 +56,19 @@ class Watch:
 
 
 def write(
-    path: Path, made_by: dict[str, Any], took: dict[str, Any], images: int, device: torch.device, processes: int = 1
+    path: Path,
+    made_by: dict[str, Any],
+    model: str,
+    took: dict[str, Any],
+    images: int,
+    device: torch.device,
+    processes: int = 1,
 ) -> None:
-    """One JSON file: `made_by` of the checkpoint, what the training on so many images took, and with what."""
+    """One JSON file: `made_by` of the checkpoint and its SHA-256, what the training on so many images took, and with
+    what."""
     record = {
         "made_by": made_by,
+        "model": model,
         "commit": commit(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in VERSIONS}},
         "hardware": {**hardware(device), "processes": processes},

@@ -36,6 +36,8 @@ class Results(NamedTuple):
     """What was chosen on the validation classes, seed by seed, as `evaluations.Found` has it."""
     weights: dict[tuple[str, str], list[dict[Key, list[float]]]]
     """The levels' weights that these classes gave, likewise."""
+    models: dict[tuple[str, str], list[str | None]]
+    """The checksums of the encoders, likewise."""
 
 
 def read(experiment: Experiment, paths: Sequence[Path]) -> Results:
@@ -44,23 +46,27 @@ def read(experiment: Experiment, paths: Sequence[Path]) -> Results:
     Raises `UserError` where an evaluation is missing, given twice, unreadable, or not what the config asks for.
     """
     runs = _by_run(experiment, paths)
-    accuracies, files, chosen, weights = {}, {}, {}, {}
+    accuracies, files, chosen, weights, models = {}, {}, {}, {}, {}
     for dataset, method in product(experiment.datasets, experiment.recipes):
         of_seeds = [runs.pop((dataset, method, seed)) for seed in experiment.seeds]
         files[dataset, method] = [run.path for run in of_seeds]
         chosen[dataset, method] = [run.chosen for run in of_seeds]
         weights[dataset, method] = [run.weights for run in of_seeds]
+        models[dataset, method] = [run.model for run in of_seeds]
         values = 100 * np.stack([run.table for run in of_seeds])
         for i, row in enumerate(of_seeds[0].table.index):
             accuracies[Cell(dataset, method, *row)] = values[:, i]
-    return Results(accuracies, files, chosen, weights)
+    return Results(accuracies, files, chosen, weights, models)
 
 
-def check(path: Path, evaluation: Evaluation, method: Method) -> None:
-    """Raises `UserError` where the evaluation at `path` is unreadable or not what is asked for."""
-    _, frame, protocol, *_ = evaluations.read(path)
-    _check_protocol(path, protocol, evaluation)
-    _by_episode(path, frame, evaluation, method)
+def check(path: Path, evaluation: Evaluation, method: Method, model: str | None) -> None:
+    """Raises `UserError` where the evaluation at `path` is unreadable or not what is asked for; or of another encoder
+    than that of the checksum `model`, where the encoder is at hand."""
+    found = evaluations.read(path)
+    _check_protocol(path, found.protocol, evaluation)
+    _by_episode(path, found.rows, evaluation, method)
+    if model and found.model != model:
+        raise UserError(f"{path}: is of another encoder than the one that is there")
 
 
 def summarize(accuracies: dict[Cell, np.ndarray]) -> pd.DataFrame:
@@ -82,6 +88,7 @@ class _One(NamedTuple):
     """As `_by_episode` gives it."""
     chosen: dict[Key, str]
     weights: dict[Key, list[float]]
+    model: str | None
 
 
 def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, _One]:
@@ -90,7 +97,7 @@ def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, _One]:
     found: dict[Run, _One] = {}
     data: dict[str, tuple[Path, dict[str, str]]] = {}
     for path in sorted(map(Path, paths)):
-        run, frame, protocol, made_of, chosen, weights = evaluations.read(path)
+        run, frame, protocol, made_of, model, chosen, weights = evaluations.read(path)
         if run in found:
             raise UserError(f"{path}: is of {_name(run)}, as {found[run].path} is; give one of them")
         if run not in wanted:
@@ -100,7 +107,7 @@ def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, _One]:
             raise UserError(f"{path}: is of other data than {data[run[0]][0]}; run mlcl evaluate for both again")
         # At once, file by file: the accuracies alone take an eighth of the frame's memory.
         table = _by_episode(path, frame, experiment.evaluation, experiment.recipes[run[1]])
-        found[run] = _One(path, table, chosen, weights)
+        found[run] = _One(path, table, chosen, weights, model)
     for run in wanted:
         if run not in found:
             raise UserError(f"no evaluation of {_name(run)} among those given; run mlcl evaluate first")

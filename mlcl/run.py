@@ -22,6 +22,8 @@ from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 from mlcl.evaluate import evaluate
 from mlcl.extract import extract, extract_copies
+from mlcl.features import load
+from mlcl.files import sha256
 from mlcl.paths import Files
 from mlcl.train import train
 
@@ -58,7 +60,7 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
             record.check(encoders.load_made_by(model), experiment.recipes[method], model, data, teacher)
         elif known.exists() and evaluation.exists():  # as git brings them; another model would have other numbers
             record.check(record.read(known)["made_by"], experiment.recipes[method], known, data, teacher)
-            results.check(evaluation, spec, experiment.recipes[method])
+            results.check(evaluation, spec, experiment.recipes[method], None)
             print(f"{name}: is evaluated, which is kept", file=sys.stderr, flush=True)
             continue
         else:
@@ -71,8 +73,9 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                     teacher,
                 )  # fmt: skip
             until = math.inf  # what is left of this run takes seconds, and elsewhere the model may not be at hand
-        evaluated = _evaluated(evaluation, spec, experiment.recipes[method])
-        if not all(files.features(name, split).exists() for split in spec.splits):
+        checksum = sha256(model)
+        evaluated = _evaluated(evaluation, spec, experiment.recipes[method], checksum)
+        if not all(_extracted(files.features(name, split), checksum) for split in spec.splits):
             with Stage(f"features {name}", until):
                 extract(data.folder, model, devices[0], features.parent, spec.splits)
         if spec.support_copies and not evaluated:  # those that are there may be of another evaluation's seed
@@ -86,12 +89,17 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                 )  # fmt: skip
 
 
-def _evaluated(path: Path, spec: config.Evaluation, method: config.Method) -> bool:
+def _extracted(path: Path, model: str) -> bool:
+    """Whether there are features, of the encoder of that checksum."""
+    return path.exists() and load(path).model == model
+
+
+def _evaluated(path: Path, spec: config.Evaluation, method: config.Method, model: str) -> bool:
     """Whether there is an evaluation, and it is what is asked for; another stays until its like is made."""
     if not path.exists():
         return False
     try:
-        results.check(path, spec, method)
+        results.check(path, spec, method, model)
     except UserError as error:
         print(f"{error}: evaluated again", file=sys.stderr, flush=True)
         return False

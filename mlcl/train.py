@@ -20,9 +20,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mlcl import config, distributed, hardware, record
 from mlcl.data.packed import Packed
-from mlcl.encoders import save
+from mlcl.encoders import serialised
 from mlcl.errors import UserError
-from mlcl.files import alone, clear_unfinished, replacing
+from mlcl.files import alone, clear_unfinished, replacing, write_all
 from mlcl.fingerprint import fingerprint
 from mlcl.progress import Progress
 from mlcl.training import Run, pixels
@@ -128,9 +128,10 @@ def _train(
             with replacing(records / "metrics.csv") as (temporary,):
                 pd.DataFrame(run.history).to_csv(temporary, index=False, float_format="%.6f")
             images = run.steps * method.training.batch_size
-            record.write(records / "run.json", made_by, watch.so_far(), images, device, distributed.size())
-            # Last: where a model is, its records are.
-            save(run.encoder, out / "model.safetensors", made_by, run.objective.classifier)
+            model = serialised(run.encoder, made_by, run.objective.classifier)
+            checksum, took = hashlib.sha256(model).hexdigest(), watch.so_far()
+            record.write(records / "run.json", made_by, checksum, took, images, device, distributed.size())
+            write_all({out / "model.safetensors": model})  # last: where a model is, its records are
             state_file.unlink(missing_ok=True)
 
 

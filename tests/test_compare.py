@@ -18,7 +18,8 @@ def evaluation(path, draw, dataset="glyphs", episodes=30, representation="level4
         for shot in (1, 5) for name in ("level1", representation)
     ]  # fmt: skip
     spec = config.Evaluation(**protocol)
-    evaluations.write(path, (dataset, path.stem, 0), pd.concat(map(pd.DataFrame, parts)), spec, {"images.npy": data})
+    rows = pd.concat(map(pd.DataFrame, parts))
+    evaluations.write(path, (dataset, path.stem, 0), rows, spec, {"images.npy": data}, None)
     return path
 
 

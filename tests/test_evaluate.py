@@ -1,6 +1,7 @@
 """From an encoder to its table of accuracies."""
 
 import errno
+import hashlib
 import os
 import shutil
 from typing import get_args
@@ -64,6 +65,16 @@ def test_features_are_the_encoders_of_every_level_and_split(tiny_data, model, fo
         for ours, theirs in zip(levels, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-3)
     assert isinstance(np.load(folder / "test.npy", mmap_mode="r"), np.memmap)
+
+
+def test_features_and_evaluations_name_their_encoder(tiny_data, model, folder, tmp_path):
+    checksum = hashlib.sha256(model.read_bytes()).hexdigest()
+    extract.extract_copies(tiny_data, model, "test", 1, 0, CPU, tmp_path / "copies.npy")
+    for path in (*folder.glob("*.npy"), tmp_path / "copies.npy"):
+        assert features.load(path).model == checksum
+    spec, files = SPEC.model_copy(update={"choose": True}), (tmp_path / "out", tmp_path / "choices")
+    evaluate.evaluate(tiny_data, folder, spec, ("tiny", "mine", 0), CPU, *files)
+    assert {evaluations.read(path).model for path in files} == {checksum}
 
 
 def test_what_a_killed_extraction_left_is_removed(tiny_data, model, tmp_path):
@@ -404,6 +415,7 @@ def test_features_of_other_images_are_refused(tiny_data, folder, tmp_path, name,
         evaluate.evaluate(tiny_data, tmp_path, spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
 
 
+@pytest.mark.parametrize("other", ["of other widths", "of other weights"])
 @pytest.mark.parametrize(
     ("name", "of", "spec"),
     [
@@ -412,10 +424,11 @@ def test_features_of_other_images_are_refused(tiny_data, folder, tmp_path, name,
         ("val", "val", {"choose": True}),
     ],
 )
-def test_features_of_another_encoder_are_refused(tiny_data, folder, tmp_path, name, of, spec):
+def test_features_of_another_encoder_are_refused(tiny_data, folder, tmp_path, name, of, spec, other):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    own = np.load(folder / f"{of}.npy")
-    np.save(tmp_path / f"{name}.npy", np.zeros(len(own), [(level, np.float16, (7,)) for level in own.dtype.names]))
+    own = features.load(folder / f"{of}.npy")
+    layout = features.layout([7] * 4, own.model) if other == "of other widths" else features.layout(own.dims, "other")
+    np.save(tmp_path / f"{name}.npy", np.zeros(len(own.vectors), layout))
     spec, out = SPEC.model_copy(update=spec), tmp_path / "out"
     with pytest.raises(UserError, match=rf"{name}\.npy: is of another encoder than .*test\.npy; give the features of"):
         evaluate.evaluate(tiny_data, tmp_path, spec, ("tiny", "mine", 0), CPU, out, tmp_path / "choices")

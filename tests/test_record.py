@@ -72,9 +72,10 @@ def test_energy_is_unknown_where_others_train_along(tmp_path, monkeypatch):
 
 def test_a_record_says_what_made_the_run(tmp_path):
     took = {"started": "2021-07-16T00:00:00+00:00", "sessions": 1, "seconds": 4.0, "joules": None}
-    record.write(tmp_path / "run.json", {"method": {"a": 1}}, took, 200, CPU, 4)
+    record.write(tmp_path / "run.json", {"method": {"a": 1}}, "ab12", took, 200, CPU, 4)
     found = record.read(tmp_path / "run.json")
     assert found["made_by"] == {"method": {"a": 1}}
+    assert found["model"] == "ab12"
     assert found["images_per_second"] == 50
     assert found["versions"]["torch"]
     assert found["hardware"]["cores"] >= 1

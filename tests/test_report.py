@@ -34,7 +34,8 @@ def prepare(folder, config=CONFIG):
         dataset, method, seed = path.with_suffix("").parts[-3:]
         records.append(folder / "runs" / dataset / method / seed / "run.json")
         recipe = experiment.recipes[method].model_dump(mode="json", exclude={"title"})
-        record.write(records[-1], {"method": recipe}, TOOK, 1800, torch.device("cpu"))
+        model = f"of {dataset}/{method}/{seed}"
+        record.write(records[-1], {"method": recipe}, model, TOOK, 1800, torch.device("cpu"))
     picture = io.BytesIO()
     Image.new("RGB", (300, 200), "white").save(picture, "png")
     names = [*OF_ALL, *(f"{d}/{n}" for d in experiment.datasets for n in (*paths.UNSEEN_FIGURES, "sheet", "classes"))]
@@ -136,6 +137,17 @@ def test_a_training_of_another_recipe_is_named(tmp_path):
         records[0].write_text(json.dumps(found))
         with pytest.raises(UserError, match=r"run\.json: was trained by another recipe than the config's"):
             write(experiment, evaluations, records, *others)
+
+
+def test_a_record_of_another_encoder_than_the_evaluation_s_is_named(tmp_path):
+    experiment, evaluations, records, *others = prepare(tmp_path)
+    found = json.loads(records[0].read_text())
+    records[0].write_text(json.dumps(found | {"model": "of another"}))
+    with pytest.raises(UserError, match=r"run\.json: is of another encoder than .*\.parquet; evaluate that"):
+        write(experiment, evaluations, records, *others)
+    del found["model"]  # of a version that recorded none
+    records[0].write_text(json.dumps(found))
+    write(experiment, evaluations, records, *others)
 
 
 def test_a_missing_record_or_figure_is_named(tmp_path):
@@ -312,7 +324,7 @@ def test_the_best_of_ours_leads_the_next_that_is_not_the_same_over_seeds_too(tmp
         gain = rows["representation"].map({"level4": lead, "mean_probability": 0}).fillna(-1)
         rows = choice.add(rows.assign(accuracy=(50 + gain + rng.normal(0, 0.2, len(rows))) / 100), chosen)
         files.append(file(tmp_path, ("random", "a", seed)))
-        evaluations.write(files[-1], ("random", "a", seed), rows, spec, {"images.npy": "random"}, chosen)
+        evaluations.write(files[-1], ("random", "a", seed), rows, spec, {"images.npy": "random"}, None, chosen)
     (found,) = sentences._best(read(experiment, files, tmp_path, tmp_path))
     assert re.search(words, found.text)
 

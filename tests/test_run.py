@@ -8,15 +8,17 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 from project import ROOT
 from test_tables import tables_alone
 
-from mlcl import cli, config, encoders, evaluations
+from mlcl import cli, config, encoders, evaluations, record
 from mlcl import train as training
 from mlcl.config import Experiment
 from mlcl.data import definition
 from mlcl.errors import UserError
+from mlcl.features import load
 from mlcl.paths import Files
 from mlcl.run import run
 
@@ -150,6 +152,27 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
         assert encoders.load_made_by(results.model(name))["method"]["training"]["epochs"] == 3
         assert results.evaluation(name).read_bytes() != seeded[name]
         assert results.features(name, "val").stat().st_mtime_ns > results.model(name).stat().st_mtime_ns
+
+
+def test_what_came_of_another_model_is_made_again(tiny_data, tmp_path):
+    """As where a training was repeated, and stopped before its features were extracted."""
+    experiment, results = Experiment.parse(CONFIG, "test"), Files(tmp_path, "spell")
+    place(tiny_data, tmp_path)
+    run(experiment, tmp_path, max_minutes=60)
+    model, before = results.model(RUNS[0]), results.evaluation(RUNS[0]).read_bytes()
+    checksum = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert record.read(results.records(RUNS[0]) / "run.json")["model"] == checksum
+    encoder, classifier, made_by = encoders.load_with_classifier(model)
+    with torch.no_grad():
+        for weights in encoder.parameters():
+            weights += 0.1 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(0))
+    encoders.save(encoder, model, made_by, classifier)
+    run(experiment, tmp_path, max_minutes=60)
+    checksum = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert results.evaluation(RUNS[0]).read_bytes() != before
+    assert {evaluations.read(path(RUNS[0])).model for path in (results.evaluation, results.choices)} == {checksum}
+    for part in ("test", "val", "train", "copies"):
+        assert load(results.features(RUNS[0], part)).model == checksum
 
 
 def test_a_student_finds_its_teacher(tiny_data, tmp_path):

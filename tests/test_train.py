@@ -155,7 +155,7 @@ def test_a_state_from_the_middle_of_an_epoch_is_exact(tiny_data, encoder):
 def stopped(data, folder, monkeypatch):
     """The state of a training that was stopped before its model was saved."""
     with monkeypatch.context() as patch:
-        patch.setattr("mlcl.train.save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("mlcl.train.write_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(data, folder, method())
     (state,) = (folder / "scratch").glob("state*.pt")

@@ -155,12 +155,15 @@ def _runs(study: Study, records: Sequence[Path]) -> dict[str, Run]:
     runs = {}
     names = titles(study.experiment)
     for (dataset, method), sources in study.sources.items():
-        for seed, evaluation in zip(study.experiment.seeds, sources, strict=True):
+        models = study.results.models[dataset, method]
+        for seed, evaluation, model in zip(study.experiment.seeds, sources, models, strict=True):
             path = paths.get((dataset, method, str(seed)))
             if path is None:
                 raise UserError(f"no record of {dataset}/{method}/{seed} among those given; run mlcl train first")
             found = record.read(path)
             record.check(found["made_by"], study.experiment.recipes[method], path)
+            if model and found.get("model", model) != model:
+                raise UserError(f"{path}: is of another encoder than {evaluation}; evaluate that of the record again")
             anchor = f"run-{dataset}-{method}-{seed}"
             runs[evaluation] = Run(anchor, dataset, method, names[method], seed, evaluation, found)
     return runs
