@@ -349,6 +349,16 @@ def test_a_folder_is_unpacked_once_and_then_left_alone(tmp_path):
         unpacked(tmp_path / "other.zip", tmp_path / "other")
 
 
+def test_what_an_archive_cut_off_gave_is_not_taken_for_its_folder(tmp_path):
+    archive, folder = tmp_path / "data.tar", tmp_path / "data"
+    whole = tarred(FILES.items())
+    archive.write_bytes(whole[: len(whole) // 2])
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"data\.tar: is no zip or tar archive, or a broken one"):
+            unpacked(archive, folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["data.tar"]
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     archive, folder = tmp_path / "data.zip", tmp_path / "data"
     archive.write_bytes(zipped(FILES.items()))

@@ -85,6 +85,7 @@ def test_tiered_imagenets_layouts_hold_the_same_images(tiered):
     npz = packed(tiered_imagenet.source(spec, tiered / "npz"), tiered / "b")
     assert (png.images == npz.images).all()
     assert (png.labels == npz.labels).all()
+    assert png.manifest["flip"]
     for out in "ab":
         assert [check.name for check in verify(tiered / out, []) if not check.passed] == []
     assert png.classes["class"].tolist() == [name for names in TIERED.values() for name, _ in names]
@@ -109,6 +110,28 @@ def test_tiered_imagenet_goes_on_from_any_image(tiered):
             assert all((a == b).all() for a, b in zip(rest, whole[start:], strict=True))
 
 
+@pytest.mark.parametrize("layout", ["png", "npz"])
+def test_tiered_imagenet_at_another_size(tiered, layout):
+    source = tiered_imagenet.source(config.TieredImagenet(source="tiered-imagenet", size=32), tiered / layout)
+    assert {source.decode(item).shape for item in source.items(0)} == {source.shape} == {(32, 32, 3)}
+
+
+def test_tiered_imagenets_names_may_come_in_any_order(tiered):
+    path, spec = tiered / "png" / "train_labels.pkl", config.TieredImagenet(source="tiered-imagenet")
+    before = tiered_imagenet.source(spec, tiered / "png")
+    with open(path, "rb") as file:
+        labels = pickle.load(file)
+    turned = {"label_specific": 2 - labels["label_specific"], "label_specific_str": labels["label_specific_str"][::-1]}
+    dump(labels | turned, path)
+    source = tiered_imagenet.source(spec, tiered / "png")
+    assert [source.classes[label] for label in source.labels] == [before.classes[label] for label in before.labels]
+    dump(labels | turned | {"label_specific_str": ["oak", "lynx", "cat"]}, path)
+    classes = tiered_imagenet.source(spec, tiered / "png").classes
+    assert [(c.name, c.superclass) for c in classes if c.split == "train"] == [
+        ("oak", "n10000002"), ("lynx", "n10000001"), ("cat", "n10000001"),
+    ]  # fmt: skip
+
+
 def test_tiered_imagenet_with_names_in_words_is_checked_by_its_super_classes(tiered):
     path = tiered / "png" / "train_labels.pkl"
     with open(path, "rb") as file:
@@ -128,6 +151,7 @@ def test_tiered_imagenet_with_names_in_words_is_checked_by_its_super_classes(tie
         (lambda f: (f / "png" / "val_labels.pkl").unlink(), r"val_labels\.pkl: cannot be read"),
         (lambda f: dump({"label_specific": [0, 1]}, f / "png" / "val_labels.pkl"), "has 2 classes, where val has 1"),
         (lambda f: dump({"labels": [0] * 4}, f / "png" / "val_labels.pkl"), "holds 3 images, its labels 4"),
+        (lambda f: dump({"labels": [0] * 2}, f / "png" / "val_labels.pkl"), "holds 3 images, its labels 2"),
         (
             lambda f: dump([b"no png"] * 3, f / "png" / "val_images_png.pkl"),
             r"val_images_png\.pkl: image 0: cannot be read",
@@ -183,6 +207,10 @@ def test_cifar_fs_and_fc100_come_from_cifar_100(cifar, tmp_path, kind, counts):
         part, place = content[origin.file.rpartition("/")[2]], int(origin.place)
         assert (image == part[b"data"][place].reshape(3, 32, 32).transpose(1, 2, 0)).all()
         assert data.classes["class"][label] == names[part[b"fine_labels"][place]]
+    assert data.manifest["flip"]
+    larger = cifar100.source(kind(source=name, size=40), raw)
+    assert larger.decode(next(larger.items(0))).shape == larger.shape == (40, 40, 3)
+    assert (next(larger.items(7)) == list(larger.items(0))[7]).all()
 
 
 # -- Omniglot -----------------------------------------------------------------------------------------------
@@ -212,21 +240,26 @@ def test_omniglot_is_split_by_alphabet(small_omniglot, tmp_path):
     assert data.images.shape == (17 * 20, 28, 28, 1)
     assert dict(data.classes["split"].value_counts()) == {"train": 4, "val": 10, "test": 3}
     assert (data.classes.groupby("superclass")["split"].nunique() == 1).all()
-    origin = data.origins["file"].iloc[0]
-    drawing = np.pad(drawings[origin] * 255.0, ((0, 0), (0, 0)))
-    # 105 does not divide by 28; averages over areas agree in the mean.
-    assert abs(data.images[0].mean() - drawing.mean()) < 3
+    alphabets = data.classes.groupby("split")["superclass"].unique()
+    assert alphabets["train"].tolist() == ["b0", "b1"]
+    assert alphabets["val"].tolist() == [f"b{i}" for i in range(2, 7)]
+    for image, label, file in zip(data.images, data.labels, data.origins["file"], strict=True):
+        assert data.classes["class"][label] == "/".join(Path(file).parts[1:3])
+        assert (image == images.resize(255 * drawings[file].astype(np.uint8)[..., None], 28)).all()
     assert not data.manifest["flip"]
 
 
 def test_omniglots_turns_are_classes_of_their_own(small_omniglot, tmp_path):
     raw, _ = small_omniglot
     plain = packed(omniglot.source(config.Omniglot(source="omniglot"), raw), tmp_path / "plain")
-    turned = packed(omniglot.source(config.Omniglot(source="omniglot", rotations=True), raw), tmp_path / "turned")
+    source = omniglot.source(config.Omniglot(source="omniglot", rotations=True), raw)
+    assert [*source.items(5)] == [*source.items(0)][5:]
+    turned = packed(source, tmp_path / "turned")
     assert len(turned.classes) == 4 * len(plain.classes)
     for turn in range(4):
         rows = turned.labels == turn  # the first character's four classes come first
         assert (turned.images[rows] == np.rot90(plain.images[plain.labels == 0], turn, axes=(1, 2))).all()
+        assert set(turned.origins["place"][rows]) == {f"turn {90 * turn}"}
     assert turned.classes["class"].iloc[1].endswith("turned 90")
 
 
@@ -256,7 +289,9 @@ def test_cub_is_split_by_number(tmp_path, monkeypatch):
     with tarfile.open(tmp_path / "CUB_200_2011.tgz", "w:gz") as archive:
         for bird in range(200):
             for i in range(2):
-                data = encoded(RNG.integers(0, 256, (6, 8, 3), np.uint8), "jpeg")
+                pixels = np.full((8, 24, 3), 255, np.uint8)
+                pixels[:, 8:16] = bird  # the middle square
+                data = encoded(pixels, "jpeg")
                 info = tarfile.TarInfo(f"CUB_200_2011/images/{bird + 1:03}.Bird_{bird}/{i}.jpg")
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
@@ -266,6 +301,11 @@ def test_cub_is_split_by_number(tmp_path, monkeypatch):
     assert (numbers[data.classes["split"] == "train"] % 2 == 0).all()
     assert (numbers[data.classes["split"] == "val"] % 4 == 1).all()
     assert data.images.shape == (400, 16, 16, 3)
+    of_images = numbers.to_numpy()[data.labels]
+    assert np.abs(data.images - of_images[:, None, None, None]).max() <= 3  # as JPEG leaves them
+    for split, count in (("train", 200), ("val", 100), ("test", 100)):
+        assert len(data.split(split).images) == count  # its classes lie together
+    assert data.manifest["flip"]
 
 
 # -- any folder ---------------------------------------------------------------------------------------------
@@ -290,12 +330,13 @@ def test_a_folder_is_split_by_a_seed(tmp_path):
     write_folder(root, [f"c{i}" for i in range(10)])
     data = packed(folder.source(spec(root, shares=(0.5, 0.2, 0.3)), root), tmp_path / "a")
     assert [sum(data.classes["split"] == s) for s in ("train", "val", "test")] == [5, 2, 3]
+    assert [data.classes["class"][label] for label in data.labels] == [
+        str(Path(file).parent) for file in data.origins["file"]
+    ]
     again, other = (folder.source(spec(root, shares=(0.5, 0.2, 0.3), seed=seed), root).classes for seed in (0, 1))
     assert [(c.name, c.split) for c in again] == list(zip(data.classes["class"], data.classes["split"], strict=True))
     assert again != other
-    assert [
-        c.split for c in sorted(again, key=lambda c: c.name)
-    ] == SPLIT_OF_TEN  # whatever the order in which Python keeps a set
+    assert [c.split for c in sorted(again, key=lambda c: c.name)] == SPLIT_OF_TEN
 
 
 def test_a_folders_images_are_the_middle_squares_and_may_have_a_right_side(tmp_path):
@@ -317,6 +358,14 @@ def test_a_nested_folder_is_split_by_super_class(tmp_path):
     assert len(classes) == 12
     for i in range(6):
         assert len({c.split for c in classes if c.superclass == f"s{i}"}) == 1
+    assert [sum(c.split == s for c in classes) for s in ("train", "val", "test")] == [8, 2, 2]  # 0.64, 0.16, 0.2 of 6
+
+
+def test_super_classes_are_split_the_same_on_every_run(tmp_path):
+    """Whatever the order in which Python keeps a set."""
+    write_folder(tmp_path, [f"s{i}/c" for i in range(10)], count=1)
+    classes = folder.source(spec(tmp_path, shares=(0.5, 0.2, 0.3)), tmp_path).classes
+    assert [c.split for c in sorted(classes, key=lambda c: c.superclass)] == SPLIT_OF_TEN
 
 
 def test_a_split_file_decides(tmp_path):
@@ -387,6 +436,13 @@ def test_linked_classes_count_and_hidden_files_do_not(tmp_path):
     ]
 
 
+def test_images_of_every_kind_count_and_other_files_do_not(tmp_path):
+    kinds = ["bmp", "gif", "heic", "jpeg", "jpg", "JPG", "png", "ppm", "tif", "tiff", "webp"]
+    for i, kind in enumerate([*kinds, "txt", "csv"]):
+        (tmp_path / f"{i:02}.{kind}").write_bytes(b"")
+    assert [path.suffix[1:] for path in images.below(tmp_path)] == kinds
+
+
 def test_links_in_a_circle_are_followed_once(tmp_path):
     write_folder(tmp_path, "abc", count=1)
     for one in "abc":
@@ -425,6 +481,15 @@ def test_another_folder_is_another_data_set(tmp_path):
     assert definition.check(data.folder, spec(tmp_path / "one")) == data.manifest
     with pytest.raises(UserError, match="was packed from another definition"):
         definition.check(data.folder, spec(tmp_path / "other"))
+    (data.folder / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match=r"manifest\.json: is damaged \(.*\); delete the folder to pack it again"):
+        definition.check(data.folder, spec(tmp_path / "one"))
+
+
+def test_a_public_data_set_is_the_same_wherever_its_files_lie():
+    here, there = (config.Cub(source="cub", path=path) for path in (None, "elsewhere"))
+    assert definition.of(here) == definition.of(there)
+    assert definition.of(here) != definition.of(config.Cub(source="cub", size=32))
 
 
 # -- images -------------------------------------------------------------------------------------------------
@@ -446,6 +511,9 @@ def test_a_photograph_is_turned_as_it_was_held():
     found = images.decode(file.getvalue(), "x", 10, crop=True)
     assert (found[:5] == 255).all()
     assert (found[5:] == 0).all()
+    squeezed = images.decode(file.getvalue(), "x", 10)  # as the ImageNet subsets' makers did: not turned
+    assert (squeezed[:, :5] == 255).all()
+    assert (squeezed[:, 5:] == 0).all()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -498,6 +566,14 @@ def test_more_bits_are_refused():
 def test_grey_and_colour_at_any_size(size, mode, channels):
     assert images.decode(encoded(picture()), "x", size, mode=mode).shape == (size, size, channels)
     assert images.resize(picture(40, channels), size).shape == (size, size, channels)
+
+
+@pytest.mark.parametrize("height", [2, 40])
+def test_what_grows_is_interpolated(height):
+    edge = np.zeros((height, 2, 3), np.uint8)
+    edge[:, 1] = 255
+    for found in (images.resize(edge, 16), images.decode(encoded(edge), "x", 16)):
+        assert len(np.unique(found[0, :, 0])) > 4
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "P"])

@@ -180,8 +180,9 @@ def test_without_ranges_it_starts_again(offer, tmp_path, etag):
     assert len(resource.requests) == 3
 
 
-def test_without_a_checksum_or_a_validator_it_starts_again(offer, tmp_path):
-    resource = Resource(etag=None, cuts=[300_000])
+@pytest.mark.parametrize("etag", [None, 'W/"one"'])  # a weak one may be of other bytes
+def test_without_a_checksum_or_a_validator_it_starts_again(offer, tmp_path, etag):
+    resource = Resource(etag=etag, cuts=[300_000])
     assert fetch(offer(resource, checksum=None), tmp_path).read_bytes() == CONTENT
     assert resource.requests[1] == (None, None)
 
@@ -316,6 +317,12 @@ def test_the_next_mirror_goes_on_where_the_first_broke_off(offer, tmp_path):
     ((wanted, condition),) = second.requests
     assert wanted is not None
     assert condition is None
+
+
+def test_without_a_checksum_the_next_mirror_starts_again(offer, tmp_path):
+    first, second = Resource(OTHER, cuts=[400_000] + [0] * 9), Resource(etag='"theirs"')
+    assert fetch(offer(first, second, checksum=None), tmp_path).read_bytes() == CONTENT
+    assert second.requests == [(None, None)]
 
 
 def test_a_stall_is_cut_and_resumed(offer, tmp_path, monkeypatch):

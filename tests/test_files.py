@@ -1,9 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from mlcl.errors import UserError
-from mlcl.files import alone, clear_unfinished, replacing
+from mlcl.files import alone, clear_unfinished, replacing, write_all
 
 
 def test_both_files_or_none(tmp_path):
@@ -27,6 +28,13 @@ def test_both_files_or_none(tmp_path):
     assert first.read_text() == second.read_text() == "new"
 
 
+def test_the_last_name_is_taken_last(tmp_path, monkeypatch):
+    taken, replace = [], os.replace
+    monkeypatch.setattr(os, "replace", lambda before, after: taken.append(after) or replace(before, after))
+    write_all({tmp_path / name: b"" for name in "bac"})
+    assert [path.name for path in taken] == ["b", "a", "c"]
+
+
 def test_a_folder_is_made(tmp_path):
     with replacing(tmp_path / "x" / "y" / "file") as (temporary,):
         temporary.write_text("")
@@ -35,9 +43,11 @@ def test_a_folder_is_made(tmp_path):
 
 def test_what_a_killed_writer_left_is_cleared(tmp_path):
     (tmp_path / ".a.123.part").write_text("half")
-    (tmp_path / ".b.123.part").write_text("of another")
+    others = {".b.123.part", ".ab.123.part"}
+    for name in others:
+        (tmp_path / name).write_text("of another")
     clear_unfinished(tmp_path / "a")
-    assert [p.name for p in tmp_path.iterdir()] == [".b.123.part"]
+    assert {p.name for p in tmp_path.iterdir()} == others
 
 
 def test_who_comes_second_waits_or_gives_up(tmp_path, capsys):

@@ -63,6 +63,10 @@ def packed(folder, out, size=84):
     return Packed(out)
 
 
+def source(folder):
+    return mini_imagenet.source(config.MiniImagenet(source="mini-imagenet"), folder)
+
+
 def pixels(folder, name):
     with Image.open(folder / "images" / name) as file:
         return np.asarray(file)
@@ -78,6 +82,8 @@ def test_images_labels_and_splits(folder, tmp_path):
         for image, (name, _) in zip(part.images, rows(split), strict=True):
             assert (pixels(folder, name) == image).all()
     assert data.origins["file"].iloc[0] == f"images/{rows('train')[0][0]}"
+    edit(folder / "train.csv", lambda text: "\n".join([*text.split()[:1], *text.split()[:0:-1]]))
+    assert source(folder).origins.equals(data.origins)  # whatever the order of the lines
 
 
 def write_caches(folder, out):
@@ -109,7 +115,26 @@ def test_the_pickled_layouts_pack_to_the_same_files(folder, tmp_path, write):
     other = packed(tmp_path / "pickles", tmp_path / "other")
     for name in FILES[:3]:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
-    assert other.origins["file"].iloc[0].startswith("mini")
+    for image, origin in zip(other.images, other.origins.itertuples(), strict=True):
+        content = pickle.loads((tmp_path / "pickles" / origin.file).read_bytes())
+        assert (image == content["image_data" if write is write_caches else b"data"][int(origin.place)]).all()
+    whole = list(source(tmp_path / "pickles").items(0))
+    for start in (1, 6, 7, 13):  # as after a kill
+        rest = list(source(tmp_path / "pickles").items(start))
+        assert np.array_equal(rest, whole[start:])
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda images: images[1:], lambda images: images / 255], ids=["fewer", "shares of 1"]
+)
+def test_pickles_of_other_images_are_named(folder, tmp_path, spoil):
+    write_category_splits(folder, tmp_path / "pickles")
+    path = tmp_path / "pickles" / "miniImageNet_category_split_test.pickle"
+    content = pickle.loads(path.read_bytes())
+    content = {b"data": spoil(content[b"data"]), b"labels": content[b"labels"][-len(spoil(content[b"data"])) :]}
+    path.write_bytes(pickle.dumps(content, 2))
+    with pytest.raises(UserError, match=r"split_test\.pickle: does not hold 2 RGB images of every class"):
+        source(tmp_path / "pickles")
 
 
 def test_the_training_folders_of_ilsvrc(folder, tmp_path):
@@ -130,6 +155,17 @@ def test_the_training_folders_of_ilsvrc(folder, tmp_path):
         path.unlink()
     with pytest.raises(UserError, match=r"n00000000: has 0 images, and .* is number 1; put the training folders"):
         packed(raw, tmp_path / "third")
+
+
+def test_the_whole_of_an_image_is_squeezed_into_the_square(folder):
+    wide = np.zeros((84, 168, 3), np.uint8)
+    wide[:, :42] = 255
+    first = folder / "images" / rows("train")[0][0]
+    Image.fromarray(wide).save(first, quality=95)
+    given = source(folder)
+    found = given.decode(first)
+    assert found[:, :20].min() > 240
+    assert found[:, 22:].max() < 15
 
 
 def test_resized_by_averaging_areas(folder, tmp_path):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -59,6 +60,17 @@ def test_what_is_packed_comes_back_sorted_by_class(tmp_path):
     assert train.classes == ["a", "b"]
     assert val.labels.tolist() == [0, 0]
     assert isinstance(train.images, np.memmap)
+
+
+def test_a_class_may_be_called_nan_or_007(tmp_path):
+    pack(source()[1], tmp_path)
+    table = (tmp_path / "classes.csv").read_text()
+    for names in (["007", "08", "9"], ["nan", "NA", "null"]):
+        changed = table
+        for old, new in zip("ab1", names, strict=True):
+            changed = changed.replace(f"\n{old},", f"\n{new},")
+        (tmp_path / "classes.csv").write_text(changed)
+        assert Packed(tmp_path).split("train").classes + Packed(tmp_path).split("val").classes == names
 
 
 def test_the_manifest_has_the_training_splits_statistics(tmp_path):
@@ -126,8 +138,12 @@ def test_a_killed_packing_goes_on_and_ends_the_same(tmp_path):
                 kills += 1
                 break
             time.sleep(0.005)
-        if process.wait() == 0:
+        if process.wait() != -signal.SIGKILL:
             break
+    assert process.returncode == 0
+    assert Packed(tmp_path / "whole").origins["place"].astype(int).tolist() == [
+        i for label in range(3) for i in range(label, MANY, 3)
+    ]
     assert kills == 3
     assert before >= 3 * MANY // 5  # the last start went on from there
     for file in (tmp_path / "whole").iterdir():
@@ -225,6 +241,14 @@ def test_data_are_told_apart_by_images_and_labels():
     assert identity(checksums) == identity(checksums | {"origins.parquet": "2"})
     for name in list(checksums)[:3]:
         assert identity(checksums) != identity(checksums | {name: "2"})
+
+
+def test_who_waited_does_not_take_the_same_images_of_another_definition(tmp_path, monkeypatch):
+    monkeypatch.setattr(packing, "alone", lambda *_: nullcontext(True))
+    _, given = source()
+    pack(given, tmp_path)
+    pack(replace(given, provenance={"dataset": {"source": "there"}}), tmp_path)
+    assert Packed(tmp_path).manifest["dataset"] == {"source": "there"}
 
 
 def test_two_that_pack_the_same_at_once(tmp_path):

@@ -63,6 +63,15 @@ def test_a_training_that_continues_adds_up_its_sessions():
     assert again["joules"] is None
 
 
+def test_energy_adds_up_over_sessions_unless_that_of_one_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.setattr("mlcl.record.Meter", lambda devices: Meter(devices, tmp_path))
+    for before, wanted in ((100.0, 105), (None, None)):
+        socket(tmp_path / "intel-rapl:0", 1)
+        watch = record.Watch([CPU], {"started": "then", "sessions": 1, "seconds": 9.0, "joules": before})
+        socket(tmp_path / "intel-rapl:0", 6)
+        assert watch.so_far()["joules"] == wanted
+
+
 def test_energy_is_unknown_where_others_train_along(tmp_path, monkeypatch):
     socket(tmp_path / "intel-rapl:0", 1)
     monkeypatch.setattr("mlcl.record.Meter", lambda devices: Meter(devices, tmp_path))

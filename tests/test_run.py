@@ -51,10 +51,12 @@ def place(tiny_data, root):
 
 
 def test_a_trained_model_is_evaluated_though_time_is_up(tiny_data, tmp_path, monkeypatch):
-    experiment, results, now = Experiment.parse(CONFIG, "test"), Files(tmp_path, "spell"), [0.0]
+    experiment = Experiment.parse(CONFIG | {"seeds": [0, 1]}, "test")  # the first seed first
+    results, now = Files(tmp_path, "spell"), [0.0]
     place(tiny_data, tmp_path)
 
     def train(*arguments):
+        assert arguments[7] == 60  # the minutes that are left
         training.train(*arguments)
         now[0] = 3601.0
 

@@ -4,6 +4,7 @@ import os
 import time
 
 from mlcl import config
+from mlcl.progress import LOG_SECONDS
 from mlcl.status import status
 
 EXPERIMENT = config.Experiment.parse(
@@ -48,9 +49,25 @@ def test_done_running_stopped_and_waiting(tmp_path):
     assert jobs["train d/two/0"] == "running  d/two/0 50% 330 images/s, 01:10 left"
     assert jobs["evaluate d/two/0"] == "waits for features d/two/0"
     assert last == "2 of 12 done"
+    since = time.time() - LOG_SECONDS - 5  # it says so every LOG_SECONDS
+    os.utime(results / "logs/train/d/two/0.log", (since, since))
+    assert lines(tmp_path)[0]["train d/two/0"].startswith("running  d/two/0 50%")
     long_ago = time.time() - 1000
     os.utime(results / "logs/train/d/two/0.log", (long_ago, long_ago))
     assert lines(tmp_path)[0]["train d/two/0"].startswith("stopped  d/two/0 50%")
+
+
+def test_a_job_that_has_said_nothing_yet_runs(tmp_path):
+    write(tmp_path / "results/e/logs/data/d.log")
+    assert lines(tmp_path)[0]["data d"] == "running"
+
+
+def test_copies_are_a_job_of_their_own(tmp_path):
+    evaluation = EXPERIMENT.model_dump()["evaluation"] | {"support_copies": 5}
+    jobs, last = lines(tmp_path, config.Experiment.parse(EXPERIMENT.model_dump() | {"evaluation": evaluation}, "test"))
+    assert jobs["copies d/one/0"] == "waits for train d/one/0"
+    assert jobs["evaluate d/one/0"] == "waits for features d/one/0 and 1 more"
+    assert last == "0 of 14 done"
 
 
 def test_a_student_waits_for_its_teacher(tmp_path):

@@ -3,12 +3,15 @@
 import hashlib
 import io
 import itertools
+import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -16,7 +19,7 @@ import pytest
 import torch
 from torch import nn
 
-from mlcl import config, encoders, hardware, solve
+from mlcl import config, encoders, hardware, record, solve
 from mlcl.centroids import nearest_centroid
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
@@ -147,25 +150,36 @@ def test_a_state_from_the_middle_of_an_epoch_is_exact(tiny_data, encoder):
     torch.save(one.state(), saved)
     other.restore(torch.load(io.BytesIO(saved.getvalue()), weights_only=True))
     assert other.history == one.history
+    assert other.sums == one.sums != {}
     for _ in range(4):
         a, b = one.advance(), other.advance()
         assert float(a["loss"]) == float(b["loss"])
 
 
-def stopped(data, folder, monkeypatch):
+def stopped(data, folder, monkeypatch, spec=None, teacher=None):
     """The state of a training that was stopped before its model was saved."""
     with monkeypatch.context() as patch:
         patch.setattr("mlcl.train.write_all", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            run(data, folder, method())
+            run(data, folder, spec or method(), teacher=teacher)
     (state,) = (folder / "scratch").glob("state*.pt")
     return state
 
 
-@pytest.mark.parametrize("other", ["recipe", "seed", "code"])
-def test_another_recipe_seed_or_code_does_not_continue_a_training(tiny_data, tmp_path, monkeypatch, capsys, other):
+def distilled():
+    objective = {"cross_entropy": 1, "distillation": {"teacher": "any", "weight": 1}}
+    return config.Method(objective=objective, encoder={"width": 4}, training=method().training)
+
+
+@pytest.mark.parametrize("other", ["recipe", "seed", "code", "data"])
+def test_another_recipe_seed_code_or_data_does_not_continue_a_training(tiny_data, tmp_path, monkeypatch, capsys, other):
     state = stopped(tiny_data, tmp_path, monkeypatch)
     before, spec, seed = state.read_bytes(), method(**({"weight_decay": 0.1} if other == "recipe" else {})), 0
+    if other == "data":
+        tiny_data = shutil.copytree(tiny_data, tmp_path / "data")
+        manifest = json.loads((tiny_data / "manifest.json").read_text())
+        manifest["sha256"]["images.npy"] = "0"
+        (tiny_data / "manifest.json").write_text(json.dumps(manifest))
     if other == "seed":
         seed = 1
     if other == "code":
@@ -176,30 +190,105 @@ def test_another_recipe_seed_or_code_does_not_continue_a_training(tiny_data, tmp
     assert found == weights(run(tiny_data, tmp_path / "afresh", spec, seed))
 
 
+def test_another_teacher_does_not_continue_a_training(tiny_data, tmp_path, monkeypatch, capsys):
+    one, other = (run(tiny_data, tmp_path / f"{i}", method(epochs=1), i) / "model.safetensors" for i in (0, 1))
+    stopped(tiny_data, tmp_path, monkeypatch, distilled(), one)
+    run(tiny_data, tmp_path, distilled(), teacher=other)
+    assert "is of another recipe, data or version; not continued" in capsys.readouterr().err
+
+
 def test_a_training_that_was_stopped_is_continued(tiny_data, tmp_path, monkeypatch, capsys):
     state = stopped(tiny_data, tmp_path, monkeypatch)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"metrics.csv", "run.json"}  # before the model
+    half = state.with_name(f".{state.name}.1.part")
+    half.write_bytes(state.read_bytes()[:1000])
     run(tiny_data, tmp_path, method())
     assert f"{state}: continuing from step " in capsys.readouterr().err
     assert not state.exists()
+    assert not half.exists()
+    found = record.read(tmp_path / "out" / "run.json")
+    assert found["sessions"] == 2
+    assert found["images_per_second"] * found["seconds"] == pytest.approx(36 * 16)  # steps of images
 
 
-def test_every_step_drops_other_blocks(tiny_data, monkeypatch):
-    made, drawn = Run(Packed(tiny_data), method(), 0, CPU), []
-    monkeypatch.setattr(made.model, "forward", lambda *given: drawn.append(torch.initial_seed()) or forward(*given))
-    forward = type(made.model).forward.__get__(made.model)
-    for _ in range(3):
-        made.advance()
-    assert len(set(drawn)) == 3
+def test_a_state_half_written_leaves_the_one_before(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlcl.train.SAVE_SECONDS", 0)
+    saves, save = itertools.count(), torch.save
+
+    def killed(state, file):
+        save(state, file)
+        if next(saves) == 2:
+            file.write_bytes(file.read_bytes()[:1000])
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("torch.save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_data, tmp_path, method())
+    assert saved_step(tmp_path / "scratch") == 2
 
 
-def test_an_epochs_batches_are_its_order(tiny_data, monkeypatch):
-    made, met = Run(Packed(tiny_data), method(), 0, CPU), []
-    images, steps = made.images, range(made.steps_per_epoch)
+def test_a_training_stops_when_its_minutes_are_over(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("mlcl.train.LOG_STEPS", 1)
+    looks = itertools.count(0, 10)  # seconds
+    clock = SimpleNamespace(time=lambda: next(looks), monotonic=time.monotonic)
+    monkeypatch.setattr("mlcl.train.time", clock)
+    with pytest.raises(UserError, match="at step 6 of 36 time is up; run again to continue"):
+        train(tiny_data, method(), 0, [CPU], tmp_path / "out", tmp_path / "out", tmp_path / "scratch", max_minutes=1)
+    assert saved_step(tmp_path / "scratch") == 6
+
+
+def test_every_step_and_seed_drops_other_blocks(tiny_data, monkeypatch):
+    drawn = []
+    for seed in (0, 1):
+        made = Run(Packed(tiny_data), method(), seed, CPU)
+        forward = made.model.forward
+        monkeypatch.setattr(
+            made.model, "forward", lambda *given, go=forward: drawn.append(torch.initial_seed()) or go(*given)
+        )
+        for _ in range(3):
+            made.advance()
+    assert len(set(drawn)) == 6
+
+
+def test_every_step_and_seed_draws_other_views(tiny_data, monkeypatch):
+    monkeypatch.setattr("mlcl.train.order", lambda images, *_: torch.zeros(images, dtype=torch.long))  # of one image
+    found = []
+    for seed in (0, 1):
+        made = Run(Packed(tiny_data), method(), seed, CPU)
+        for step in (0, 1, made.steps_per_epoch):
+            made.step = step
+            found.append(made.batch()[0].numpy().tobytes())
+    assert len(set(found)) == 6
+
+
+def test_images_are_scaled_and_mirrored_as_the_manifest_says(tiny_data):
+    packed = Packed(tiny_data)
+    made = Run(packed, method(), 0, CPU)
+    assert made.encoder.mean.flatten().tolist() == pytest.approx(packed.manifest["mean"])
+    assert made.encoder.std.flatten().tolist() == pytest.approx(packed.manifest["std"])
+    views, mirrored = made.batch()[0], []
+    for flip in (False, True):
+        made.flip = flip
+        mirrored.append(made.batch()[0])
+    assert packed.manifest["flip"] is False
+    assert torch.equal(views, mirrored[0])
+    assert not torch.equal(views, mirrored[1])
+
+
+def test_every_seed_begins_with_other_weights(tiny_data):
+    one, other = (next(Run(Packed(tiny_data), method(), seed, CPU).encoder.parameters()) for seed in (0, 1))
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_epochs_batches_are_its_order(tiny_data, monkeypatch, epoch):
+    made, met = Run(Packed(tiny_data), method(), 3, CPU), []
+    images, steps = made.images, range(epoch * made.steps_per_epoch, (epoch + 1) * made.steps_per_epoch)
     monkeypatch.setattr(made, "images", lambda rows: met.append(rows) or images(rows))
     for step in steps:
         made.step = step
         made.batch()
-    whole = order(len(made.labels), 0, 0)
+    whole = order(len(made.labels), 3, epoch)
     assert torch.cat(met).tolist() == whole[: len(met) * 16].tolist()
     assert len(whole) - len(met) * 16 < 16
 
@@ -222,6 +311,7 @@ def test_every_epoch_meets_every_image_in_an_order_of_its_own():
     orders = [order(50, 0, epoch).tolist() for epoch in range(3)]
     assert all(sorted(each) == list(range(50)) for each in orders)
     assert len(set(map(tuple, orders))) == 3
+    assert order(50, 1, 0).tolist() not in orders
 
 
 def test_steps_follow_the_schedule_and_an_epochs_row_is_their_mean(tiny_data):
@@ -266,8 +356,7 @@ def test_a_damaged_state_is_named_and_left(tiny_data, tmp_path, monkeypatch):
 
 def test_a_student_learns_from_its_teacher(tiny_data, tmp_path):
     teacher = run(tiny_data, tmp_path / "teacher", method(epochs=8)) / "model.safetensors"
-    objective = {"cross_entropy": 1, "distillation": {"teacher": "any", "weight": 1}}
-    student = config.Method(objective=objective, encoder={"width": 4}, training=method().training)
+    student = distilled()
     out = run(tiny_data, tmp_path / "student", student, teacher=teacher)
     metrics = pd.read_csv(out / "metrics.csv")
     assert metrics["distillation"].iloc[-1] < 0.7 * metrics["distillation"].iloc[0]

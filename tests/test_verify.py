@@ -84,6 +84,16 @@ def test_missing_images_of_a_class_are_found(tmp_path):
     assert failed(folder) == ["as many images as the classes count"]
 
 
+def test_an_image_without_a_label_is_found(tmp_path):
+    folder = write(tmp_path)
+    images = np.load(folder / "images.npy")
+    np.save(folder / "images.npy", np.concatenate([images, images[:1]]))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"]["images.npy"] = sha256(folder / "images.npy")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert failed(folder) == ["as many images as the classes count"]
+
+
 def test_a_missing_file_is_found(tmp_path):
     folder = write(tmp_path, equal=[(0, 1)])
     (folder / "origins.parquet").unlink()
