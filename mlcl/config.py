@@ -148,6 +148,12 @@ Dataset = Annotated[
 ONE_OR_EACH = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
 
 
+# Of levels, by their numbers; sorted, so that the order in which they are written makes no other recipe.
+Weights = Annotated[
+    dict[Positive, Annotated[float, Field(gt=0)]], AfterValidator(lambda weights: dict(sorted(weights.items())))
+]
+
+
 class Encoder(Part):
     name: Literal["conv4", "resnet12"] = "conv4"
     width: Positive = 64
@@ -215,13 +221,13 @@ class Objective(Part):
 
     cross_entropy: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the cross-entropy on the last level's representation."""
-    deep_supervision: dict[Positive, Annotated[float, Field(gt=0)]] = {}
+    deep_supervision: Weights = {}
     """The earlier levels that get a cross-entropy too, each with its weight (Lee et al. 2015)."""
     self_distillation: SelfDistillation | None = None
     """Whether these levels learn from the last one besides."""
     contrast: Literal["simclr", "supcon"] | None = None
     """`simclr`: NT-Xent, the other view alone is positive; `supcon`: every view of the same class is."""
-    levels: dict[Positive, Annotated[float, Field(gt=0)]] = {}
+    levels: Weights = {}
     """The levels that get the contrastive loss, each with its weight."""
     temperature: Annotated[float, Field(gt=0)] = 0.1
     projection: Positive = 128

@@ -180,10 +180,10 @@ def sweeps(**sweep):
 
 
 def test_a_sweep_trains_each_value_once(write_config):
-    values = {"flat": {1: 1, 4: 1}, "same": {1: 0.5, 4: 1}}
+    values = {"flat": {1: 1, 4: 1}, "same": {4: 1, 1: 0.5}}
     weights = {"of": ["multi_level"], "key": "objective.levels", "values": values}
     experiment = Experiment.load(write_config(sweeps=sweeps() | {"weights": weights}))
-    # 0.1 and `same` are what multi_level has anyway.
+    # 0.1 and `same` are what multi_level has anyway, in whatever order its levels are written.
     assert [tuple(variant) for variant in experiment.variants] == [
         ("multi_level", "temperature", "0.1", "multi_level"),
         ("multi_level", "temperature", "0.2", "multi_level.temperature.0.2"),

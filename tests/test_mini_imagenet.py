@@ -137,6 +137,18 @@ def test_pickles_of_other_images_are_named(folder, tmp_path, spoil):
         source(tmp_path / "pickles")
 
 
+def test_a_pickle_of_another_split_is_named(folder, tmp_path):
+    write_category_splits(folder, tmp_path / "pickles")
+    train, val = (
+        tmp_path / "pickles" / f"miniImageNet_category_split_{name}.pickle" for name in ("train_phase_train", "val")
+    )
+    shutil.copy(train, val)
+    with pytest.raises(
+        UserError, match=r"split_val\.pickle: has 3 classes, the split 2; put the split's own file there"
+    ):
+        source(tmp_path / "pickles")
+
+
 def test_the_training_folders_of_ilsvrc(folder, tmp_path):
     """n0000000000000003.jpg is the third of n00000000's files, ordered by number and not by text."""
     raw = tmp_path / "ilsvrc"

@@ -164,6 +164,23 @@ def test_an_unfinished_packing_of_something_else_is_not_continued(tmp_path, monk
     assert (Packed(tmp_path).images == (255 - images)[np.argsort(others, kind="stable")]).all()
 
 
+def test_an_unfinished_packing_of_another_split_is_not_continued(tmp_path, monkeypatch):
+    """Its mean and standard deviation are of classes that no longer train."""
+    monkeypatch.setattr(packing, "SAVE_SECONDS", 0)
+    monkeypatch.setattr(packing, "BATCH", 1)
+    images, whole = source()
+    with pytest.raises(UserError):
+        pack(replace(whole, decode=partial(refuse, bad=images[4])), tmp_path / "ours")
+    assert json.loads((tmp_path / "ours" / "progress.json").read_text())["done"] > 0
+    moved = replace(whole, classes=[CLASSES[0], replace(CLASSES[1], split="val"), CLASSES[2]])
+    for folder in ("ours", "afresh"):
+        pack(moved, tmp_path / folder)
+    ours, afresh = (Packed(tmp_path / folder).manifest for folder in ("ours", "afresh"))
+    assert ours == afresh
+    assert not packing._is_of(whole, tmp_path / "ours")
+    assert packing._is_of(moved, tmp_path / "ours")
+
+
 def test_an_unfinished_packing_by_other_code_is_not_continued(tmp_path, monkeypatch):
     monkeypatch.setattr(packing, "SAVE_SECONDS", 0)
     monkeypatch.setattr(packing, "BATCH", 1)

@@ -194,7 +194,7 @@ def test_another_teacher_does_not_continue_a_training(tiny_data, tmp_path, monke
     one, other = (run(tiny_data, tmp_path / f"{i}", method(epochs=1), i) / "model.safetensors" for i in (0, 1))
     stopped(tiny_data, tmp_path, monkeypatch, distilled(), one)
     run(tiny_data, tmp_path, distilled(), teacher=other)
-    assert "is of another recipe, data or version; not continued" in capsys.readouterr().err
+    assert "is of another recipe, data, version or device; not continued" in capsys.readouterr().err
 
 
 def test_a_training_that_was_stopped_is_continued(tiny_data, tmp_path, monkeypatch, capsys):
@@ -251,7 +251,7 @@ def test_every_step_and_seed_drops_other_blocks(tiny_data, monkeypatch):
 
 
 def test_every_step_and_seed_draws_other_views(tiny_data, monkeypatch):
-    monkeypatch.setattr("mlcl.train.order", lambda images, *_: torch.zeros(images, dtype=torch.long))  # of one image
+    monkeypatch.setattr("mlcl.training.order", lambda images, *_: torch.zeros(images, dtype=torch.long))  # of one image
     found = []
     for seed in (0, 1):
         made = Run(Packed(tiny_data), method(), seed, CPU)

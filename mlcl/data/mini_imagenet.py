@@ -171,4 +171,6 @@ def _category_split(path: Path, names: list[str]) -> Pixels:
     pixels, labels = unpickle.entries(path, "data", "labels")
     labels = np.asarray(labels)
     numbers = np.unique(labels)
-    return pixels, {name: np.flatnonzero(labels == n) for name, n in zip(names, numbers, strict=False)}
+    if len(numbers) != len(names):
+        raise UserError(f"{path}: has {len(numbers)} classes, the split {len(names)}; put the split's own file there")
+    return pixels, {name: np.flatnonzero(labels == n) for name, n in zip(names, numbers, strict=True)}

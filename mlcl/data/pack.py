@@ -88,12 +88,20 @@ def _is_of(source: Source, folder: Path) -> bool:
     """Whether what is packed in the folder was made from the same."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
+        classes = (folder / "classes.csv").read_text()
         origins = pd.read_parquet(folder / "origins.parquet")
     except (OSError, ValueError):
         return False
     images = source.origins.iloc[_order(source)]
     same = manifest.items() >= json.loads(json.dumps(source.provenance)).items()
+    same = same and classes == _classes(source).to_csv(index=False)
     return same and origins.to_numpy().tolist() == images.to_numpy().tolist()
+
+
+def _classes(source: Source) -> pd.DataFrame:
+    """What classes.csv holds."""
+    counts = np.bincount(source.labels, minlength=len(source.classes))
+    return pd.DataFrame([vars(c) for c in source.classes]).rename(columns={"name": "class"}).assign(count=counts)
 
 
 def _order(source: Source) -> np.ndarray:
@@ -118,8 +126,7 @@ def _pack(source: Source, folder: Path) -> None:
     if state.done != len(order):
         raise ValueError(f"the source gives {state.done} images, not {len(order)}")
     state.flush()
-    counts = np.bincount(source.labels, minlength=len(source.classes))
-    classes = pd.DataFrame([vars(c) for c in source.classes]).rename(columns={"name": "class"}).assign(count=counts)
+    classes = _classes(source)
     with replacing(*(folder / name for name in FILES[1:]), folder / "manifest.json") as temporary:
         labels_file, classes_file, origins_file, manifest_file = temporary
         with open(labels_file, "wb") as file:
@@ -192,7 +199,8 @@ class _Unfinished:
         files = source.origins["file"].unique() if source.root else ()
         stats = [(source.root / file).stat() for file in files]
         changed = [(found.st_size, found.st_mtime_ns) for found in stats]  # or not, since the packing was stopped
-        what = json.dumps([source.provenance, self.shape, fingerprint(*CODE), changed], sort_keys=True)
+        classes = [vars(c) for c in source.classes]
+        what = json.dumps([source.provenance, classes, self.shape, fingerprint(*CODE), changed], sort_keys=True)
         origins = pd.util.hash_pandas_object(source.origins, index=False).to_numpy().tobytes()
         self.key = hashlib.sha256(what.encode() + source.labels.tobytes() + origins).hexdigest()
         self.done, self.levels = 0, np.zeros((source.shape[-1], 256), np.int64)  # by channel, from black to white
