@@ -50,6 +50,6 @@ rule evaluate_episodes:
         evaluation=experiment.evaluation.model_dump_json(),
         code=fingerprint("evaluate"),
     shell:
-        "mlcl evaluate --data {params.data} --features $(dirname {input.features[0]}) {params.choose}"
-        " --evaluation {params.evaluation:q} --run {wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
+        "mlcl evaluate --data {params.data} --features features/{wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
+        " {params.choose} --evaluation {params.evaluation:q} --run {wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
         " --threads {threads} --device {resources.device} --out {output.evaluation} 2>&1 | tee {log}"

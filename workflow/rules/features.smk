@@ -34,7 +34,7 @@ rule extract_features:
         code=fingerprint("extract"),
     shell:
         "mlcl features --data {params.data} --model {input.model} --splits {params.splits}"
-        " --device {resources.device} --out $(dirname {output[0]}) 2>&1 | tee {log}"
+        " --device {resources.device} --out features/{wildcards.dataset}/{wildcards.method}/{wildcards.seed} 2>&1 | tee {log}"
 
 
 rule extract_copies:
