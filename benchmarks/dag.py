@@ -213,7 +213,8 @@ def evaluations(experiment: Experiment, folder: Path) -> list[Path]:
         paths.append(folder / dataset / method / f"{seed}.parquet")
         paths[-1].parent.mkdir(parents=True, exist_ok=True)
         accuracy = rng.integers(15, 76, len(frame)) / 75
-        files.write(paths[-1], (dataset, method, seed), frame.assign(accuracy=accuracy), spec, {"images.npy": dataset})
+        made = frame.assign(accuracy=accuracy)
+        files.write(paths[-1], (dataset, method, seed), made, spec, {"images.npy": dataset}, None)
     return paths
 
 
