@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from mlcl.figures.style import drawn, legend_shape, looks, styled
 from mlcl.representations import CHOSEN, ENSEMBLE, JOINT, WEIGHTED
 
-ENSEMBLES = {ENSEMBLE: "mean\nprob.", JOINT: "concat", CHOSEN: "chosen", WEIGHTED: "weighted"}
+# The last a line lower, since they stand close together.
+ENSEMBLES = {ENSEMBLE: "mean\nprob.", JOINT: "concat", CHOSEN: "chosen", WEIGHTED: "\nweighted"}
 
 
 def levels(results: pd.DataFrame) -> dict[str, bytes]:
