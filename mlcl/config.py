@@ -19,7 +19,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    TypeAdapter,
     ValidationError,
     model_validator,
 )
@@ -521,7 +520,7 @@ class Experiment(Part):
     @classmethod
     def parse(cls, values: Any, source: str) -> Experiment:
         """The experiment in `values`. Raises `UserError` that names `source` and the key at fault."""
-        return config_text.validated(TypeAdapter(cls), values, source)
+        return config_text.validated(cls, values, source)
 
     @classmethod
     def load(cls, path: str | Path) -> Experiment:
@@ -542,7 +541,7 @@ def part(kind: type[T], text: str) -> T:
             values = config_text.parse(text)
         except yaml.YAMLError as error:
             raise UserError(f"the JSON given: is not JSON: {' '.join(str(error).split())}") from error
-        return config_text.validated(TypeAdapter(kind), values, "the JSON given")
+        return config_text.validated(kind, values, "the JSON given")
     path, _, keys = text.partition(":")
     found: Any = Experiment.load(path)
     for key in filter(None, keys.split(".")):
@@ -557,7 +556,7 @@ def part(kind: type[T], text: str) -> T:
         raise UserError(
             f"{path}: is a whole experiment; name the part of it, as in {path}:methods.{next(iter(found.methods))}"
         )
-    return config_text.validated(TypeAdapter(kind), found, text)
+    return config_text.validated(kind, found, text)
 
 
 def _merged(shared: Any, own: Any) -> Any:

@@ -51,10 +51,10 @@ class EachKeyOnce(yaml.SafeLoader):
         return node
 
 
-def validated(adapter: TypeAdapter, values: Any, source: str) -> Any:
-    """What `adapter` makes of `values`. Raises `UserError` that names `source` and the first key at fault."""
+def validated(kind: Any, values: Any, source: str) -> Any:
+    """`values` as the type `kind`. Raises `UserError` that names `source` and the first key at fault."""
     try:
-        return adapter.validate_python(values)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
         # A misspelt key is missing too, and a value of several kinds fails as each of them.
         first = min(error.errors(), key=lambda one: {"extra_forbidden": 0, "tuple_type": 2}.get(one["type"], 1))

@@ -55,8 +55,8 @@ def check_tasks(experiment: config.Experiment, name: str, manifest: dict[str, An
     """Before hours of training, not after: raise `UserError` where a split of the data set is too small for the tasks
     of the experiment's evaluation, or of a method's validation."""
     evaluation = experiment.evaluation
-    splits = {evaluation.split, *(["val"] if evaluation.validates else [])}
-    tasks = [("evaluation", split, evaluation, max(evaluation.shots)) for split in sorted(splits)]
+    splits = sorted({*evaluation.splits} - {"train"})
+    tasks = [("evaluation", split, evaluation, max(evaluation.shots)) for split in splits]
     for key, method in experiment.recipes.items():
         validation = method.training.validation
         tasks.append((f"methods.{key}.training.validation", "val", validation, validation.shot))

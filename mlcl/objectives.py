@@ -126,8 +126,9 @@ class Objective(nn.Module):
                 parts["self_distillation"] = parts.get("self_distillation", 0) + weight * from_last
                 term = (1 - taught.weight) * term + taught.weight * from_last
             loss = loss + weight * term
-        alone = torch.arange(len(labels), device=labels.device).repeat(2)
-        same = both if self.spec.contrast == "supcon" else alone
+        same = both
+        if self.spec.contrast == "simclr":  # each image is a class of its own
+            same = torch.arange(len(labels), device=labels.device).repeat(2)
         for level, weight in self.spec.levels.items():
             z = distributed.gather(self.heads[str(level)](representations[level - 1]), len(labels))
             parts[f"level{level}"] = contrast(z, same, self.spec.temperature)

@@ -93,9 +93,11 @@ def _is_of(source: Source, folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     images = source.origins.iloc[_order(source)]
-    same = manifest.items() >= json.loads(json.dumps(source.provenance)).items()
-    same = same and classes == _classes(source).to_csv(index=False)
-    return same and origins.to_numpy().tolist() == images.to_numpy().tolist()
+    return (
+        manifest.items() >= json.loads(json.dumps(source.provenance)).items()
+        and classes == _classes(source).to_csv(index=False)
+        and origins.to_numpy().tolist() == images.to_numpy().tolist()
+    )
 
 
 def _classes(source: Source) -> pd.DataFrame:
@@ -199,7 +201,7 @@ class _Unfinished:
         files = source.origins["file"].unique() if source.root else ()
         stats = [(source.root / file).stat() for file in files]
         changed = [(found.st_size, found.st_mtime_ns) for found in stats]  # or not, since the packing was stopped
-        classes = [vars(c) for c in source.classes]
+        classes = _classes(source).to_csv(index=False)
         what = json.dumps([source.provenance, classes, self.shape, fingerprint(*CODE), changed], sort_keys=True)
         origins = pd.util.hash_pandas_object(source.origins, index=False).to_numpy().tobytes()
         self.key = hashlib.sha256(what.encode() + source.labels.tobytes() + origins).hexdigest()
