@@ -20,13 +20,12 @@ def names(levels: Sequence[int], subsets: bool = False, choose: bool = False, we
     for, the ensembles of some, what is chosen of the levels and their ensembles on the validation classes, and all
     levels with the weights that those classes give them."""
     some = [subset(chosen) for chosen in partial(levels)] if subsets else []
-    both = [JOINT, ENSEMBLE] if len(levels) > 1 else []
-    return [*map(level, levels), *both, *some, *([CHOSEN] if choose else []), *([WEIGHTED] if weigh else [])]
+    return [*map(level, levels), JOINT, ENSEMBLE, *some, *([CHOSEN] if choose else []), *([WEIGHTED] if weigh else [])]
 
 
 def ensembles(levels: Sequence[int]) -> list[str]:
     """Every ensemble by the mean of class probabilities, from one level to all, those of the fewest levels first."""
-    return [*map(level, levels), *map(subset, partial(levels)), *([ENSEMBLE] if len(levels) > 1 else [])]
+    return [*map(level, levels), *map(subset, partial(levels)), ENSEMBLE]
 
 
 def spelled(representation: str, levels: Sequence[int]) -> str:

@@ -186,7 +186,7 @@ def solve(
     support_rows, query_rows = support.rows(episodes.support), bank.rows(episodes.query)
     grams = _grams(support, support_rows)
     levels = len(grams)
-    if levels > 1:
+    if levels > 1:  # of one level, both ensembles are that level
         grams = torch.cat([grams, grams.mean(0, keepdim=True)])
     fitted = [fit(grams.flatten(0, 1), way) for fit in classifiers.values()]
     coefficients, biases = (
@@ -198,12 +198,11 @@ def solve(
     for i, name in enumerate(classifiers):
         for place in range(levels):
             yield name, level(place + 1), own[place, :, i]
-        if levels > 1:
-            probabilities = own[:, :, i].softmax(2)
-            yield name, JOINT, joint[:, i]
-            yield name, ENSEMBLE, probabilities.mean(0)
-            for chosen in partial(range(1, levels + 1)) if subsets else []:
-                yield name, subset(chosen), probabilities[[number - 1 for number in chosen]].mean(0)
+        probabilities = own[:, :, i].softmax(2)
+        yield name, JOINT, joint[:, i]
+        yield name, ENSEMBLE, probabilities.mean(0)
+        for chosen in partial(range(1, levels + 1)) if subsets else []:
+            yield name, subset(chosen), probabilities[[number - 1 for number in chosen]].mean(0)
         if weights:
             yield name, WEIGHTED, weighted(own[:, :, i], weights[name])
 

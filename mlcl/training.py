@@ -24,6 +24,7 @@ from mlcl.encoders import Encoder
 from mlcl.errors import UserError
 from mlcl.features import Features
 from mlcl.objectives import Objective
+from mlcl.representations import ENSEMBLE, level
 from mlcl.sgd import SGD
 from mlcl.teacher import Teacher
 
@@ -181,7 +182,7 @@ class Run:
             vectors = np.concatenate([torch.cat(batch, 1).numpy() for batch in levels])
         bank = solve.Bank(Features(vectors, self.encoder.dims), self.device)
         found = solve.accuracies(bank, self.tasks, {"nearest_centroid": nearest_centroid})
-        representations = {"val_last_level": f"level{len(bank.dims)}", "val_ensemble": "mean_probability"}
+        representations = {"val_last_level": level(len(bank.dims)), "val_ensemble": ENSEMBLE}
         return {key: float(found["nearest_centroid", name].mean()) for key, name in representations.items()}
 
     # -- to stop and go on ------------------------------------------------------------------------------------

@@ -158,6 +158,15 @@ def test_training_curves_are_means_over_seeds(tmp_path, monkeypatch):
     assert before == [(tmp_path / "out" / f"training.{form}").read_bytes() for form in ("svg", "png")]
 
 
+def test_every_part_of_the_loss_has_a_dash_of_its_own_however_many_levels_there_are(tmp_path, monkeypatch):
+    parts = {f"{part}{level}": [level] * 4 for part in ("level", "cross_entropy_level") for level in range(1, 12)}
+    means = training.read([metrics(tmp_path, "d", "one", 0, [4, 3, 2, 1], cross_entropy=[0] * 4, **parts)], TITLES)
+    axes = panels(monkeypatch, training, training.curves, means)
+    assert len({str(line._unscaled_dash_pattern) for line in axes[0].lines}) == len(axes[0].lines) == 23
+    words = [text.get_text() for text in axes[0].get_legend().get_texts()]
+    assert words[-11:] == [f"level {level}" for level in range(1, 12)]
+
+
 def test_metrics_that_are_none_say_so(tmp_path):
     path = metrics(tmp_path, "d", "three", 0, [1, 1, 1, 1])
     with pytest.raises(UserError, match=r"three/0/metrics.csv: is not .* with a method of the experiment's"):

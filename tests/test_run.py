@@ -67,6 +67,37 @@ def test_a_trained_model_is_evaluated_though_time_is_up(tiny_data, tmp_path, mon
     assert evaluations.read(results.evaluation(RUNS[0])).run == ("tiny", "cross_entropy", 0)
 
 
+@pytest.mark.parametrize("count", [1, 6])
+def test_an_encoder_may_have_any_number_of_levels(tiny_data, tmp_path, monkeypatch, count):
+    class Other(encoders.Conv4):
+        def __init__(self, channels, width):
+            super().__init__(channels, width)
+            self.channels = (width,) * count
+
+        def forward(self, images):
+            return (super().forward(images) * 2)[:count]
+
+    monkeypatch.setitem(config.LEVELS, "conv4", count)
+    monkeypatch.setattr(encoders, "Conv4", Other)
+    every = {level: 1 for level in range(1, count + 1)}
+    methods = CONFIG["methods"] | {"contrast": {"objective": {"contrast": "supcon", "levels": every}}}
+    asked = CONFIG["evaluation"] | {"subsets": True, "weigh": True}
+    experiment = Experiment.parse(CONFIG | {"methods": methods, "evaluation": asked}, "test")
+    results = Files(tmp_path, "spell")
+    place(tiny_data, tmp_path)
+    run(experiment, tmp_path, max_minutes=60)
+    names = [f"tiny/{method}/0" for method in experiment.recipes]
+    tables_alone(experiment, [results.evaluation(name) for name in names], tmp_path)
+    table = (tmp_path / "tables" / "ablation.csv").read_text()
+    assert all(f"level{level}," in table for level in every)
+    rows = evaluations.read(results.evaluation(names[0])).rows
+    by = {name: some["accuracy"].tolist() for name, some in rows.groupby("representation")}
+    if count == 1:  # both ensembles of one level are that level
+        assert by["level1"] == by["concatenate"] == by["mean_probability"] == by["weighted"]
+    history = pd.read_csv(results.records(names[0]) / "metrics.csv")
+    assert history["val_ensemble"].notna().any()
+
+
 def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypatch, capsys):
     experiment, results = Experiment.parse(CONFIG, "test"), Files(tmp_path, "spell")
     whole = Files(tmp_path / "whole", "spell")

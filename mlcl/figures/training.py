@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 
 import pandas as pd
@@ -16,14 +18,13 @@ from mlcl.figures.style import drawn, legend_shape, looks, styled
 from mlcl.files import write_all
 
 VALIDATION = {"val_last_level": "-", "val_ensemble": "--"}
-# The later a level, the fuller its line.
-DASHES = ((0, (1, 1.5)), (0, (3, 1, 1, 1)), (0, (5, 2)), "-")
+# The later a level, the fuller its line: those of the last, of the one before it, and so on.
+DASHES = ("-", (0, (5, 2)), (0, (3, 1, 1, 1)))
 OTHERS = {
     "cross_entropy": (0, (8, 1.5, 1, 1.5, 1, 1.5)),
     "distillation": (0, (8, 1.5, 2.5, 1.5)),
     "self_distillation": (0, (8, 1.5, 2.5, 1.5, 2.5, 1.5)),
 }
-EARLY = ((0, (8, 1.5, *5 * (1, 1.5))), (0, (8, 1.5, *4 * (1, 1.5))), (0, (8, 1.5, *3 * (1, 1.5))))  # deep supervision
 
 
 def draw(metrics: Sequence[Path], titles: Mapping[str, str], out: Path) -> None:
@@ -64,9 +65,7 @@ def curves(means: pd.DataFrame) -> dict[str, bytes]:
     `means` as `read` gives them. Returns the bytes of an SVG and a PNG.
     """
     datasets, titles = (list(means[key].unique()) for key in ("dataset", "title"))
-    levels = sorted(name for name in means if name.startswith("level"))
-    early = {f"cross_entropy_level{level}": dash for level, dash in enumerate(EARLY, start=1)}
-    lines = dict(zip(levels[::-1], DASHES[::-1], strict=False)) | early | OTHERS
+    lines = _dashes(means)
     with styled():
         width = 0.8 + 3.2 * len(datasets) + 1.4  # the last is the keys'
         fitting, above = legend_shape(titles, width)
@@ -88,6 +87,23 @@ def curves(means: pd.DataFrame) -> dict[str, bytes]:
         handles = [Line2D([], [], label=title, markersize=4.5, **look) for title, look in looks(titles).items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=fitting, frameon=False)
         return drawn(figure)
+
+
+def _dashes(columns: Iterable[str]) -> dict[str, object]:
+    """A dash for each part of the loss that there may be, however many levels there are."""
+    levels, early = _numbers("level", columns), _numbers("cross_entropy_level", columns)  # those of deep supervision
+    sparser = ((0, (1, 1.5 * gap)) for gap in count(1))
+    dots = max([3, *early]) + 3
+    return (
+        {f"level{level}": dash for level, dash in zip(levels[::-1], chain(DASHES, sparser), strict=False)}
+        | {f"cross_entropy_level{level}": (0, (8, 1.5, *(dots - level) * (1, 1.5))) for level in early}
+        | OTHERS
+    )
+
+
+def _numbers(prefix: str, columns: Iterable[str]) -> list[int]:
+    """Those n for which there is a column `prefix`n, ascending."""
+    return sorted(int(name.removeprefix(prefix)) for name in columns if re.fullmatch(rf"{prefix}\d+", name))
 
 
 def _plot(axes: Axes, own: pd.DataFrame, lines: Mapping[str, object], look: Mapping[str, str]) -> None:
