@@ -14,9 +14,12 @@ from mlcl.classifiers import CLASSIFIERS
 from mlcl.data.packed import Packed
 from mlcl.episodes import Episodes, sample
 from mlcl.errors import UserError
+from mlcl.fingerprint import fingerprint
 from mlcl.processing import process
 from mlcl.progress import Progress
 from mlcl.weights import fit
+
+CODE = fingerprint("evaluate")  # now, as in extract.py
 
 
 def evaluate(
@@ -41,10 +44,11 @@ def evaluate(
         raise UserError("choose: true solves episodes of the validation classes too; add --choices FILE for them")
     if spec.validates:
         _check_encoder(folder / "val.npy", folder / f"{spec.split}.npy")
-    model, chosen, weights = features.load(folder / f"{spec.split}.npy").model, None, None
+    made_by = {**features.load(folder / f"{spec.split}.npy").made_by, "evaluate": CODE}
+    chosen = weights = None
     if spec.choose:
         rows, levels = _solve(_tasks(packed, folder, validation, device), validation, run, threads)
-        evaluations.write(choices_out, run, rows, validation, packed.identity, model)
+        evaluations.write(choices_out, run, rows, validation, packed.identity, made_by)
         chosen = choice.choose(rows, levels)
     if spec.weigh:
         weights = _weigh(_tasks(packed, folder, validation, device), validation, run, threads)
@@ -53,7 +57,7 @@ def evaluate(
         rows = choice.add(rows, chosen)
         wanted = representations.names(levels, spec.subsets, spec.choose, spec.weigh)
         rows = rows[rows["representation"].isin(wanted)]
-    evaluations.write(out, run, rows, spec, packed.identity, model, chosen, weights)
+    evaluations.write(out, run, rows, spec, packed.identity, made_by, chosen, weights)
 
 
 class Task(NamedTuple):
@@ -111,16 +115,15 @@ def _progress(spec: config.Evaluation, run: evaluations.Run) -> Progress:
 
 def _tasks(packed: Packed, folder: Path, spec: config.Evaluation, device: torch.device) -> Iterator[Task]:
     """Those of a split, processing by processing."""
-    split, data = packed.split(spec.split), packed.folder
+    split = packed.split(spec.split)
     file, copies, train = (folder / f"{name}.npy" for name in (spec.split, "copies", "train"))
-    queries = _load(file, len(split.labels), f"the {spec.split} split of {data}")
+    queries = features.load(file, features.images(packed, spec.split))
     supports = base = None
     if spec.support_copies:
-        number = spec.support_copies * len(split.labels)
-        supports = _load(copies, number, f"{spec.support_copies} copies of the {spec.split} split of {data}")
+        supports = features.load(copies, features.images(packed, spec.split, spec.support_copies, spec.seed))
         _check_encoder(copies, file)
     if spec.centred:
-        base = _load(train, len(packed.split("train").labels), f"the train split of {data}")
+        base = features.load(train, features.images(packed, "train"))
         _check_encoder(train, file)
     of_shots = {
         shot: sample(
@@ -136,16 +139,7 @@ def _tasks(packed: Packed, folder: Path, spec: config.Evaluation, device: torch.
             yield Task(shot, name, bank, support, episodes)
 
 
-def _load(path: Path, images: int, what: str) -> features.Features:
-    stored = features.load(path)
-    if len(stored.vectors) != images:
-        raise UserError(
-            f"{path}: has {len(stored.vectors)} images, and {what} has {images}; give the features of those"
-        )
-    return stored
-
-
 def _check_encoder(path: Path, of: Path) -> None:
     one, other = features.load(path), features.load(of)
-    if (one.dims, one.model) != (other.dims, other.model):
-        raise UserError(f"{path}: is of another encoder than {of}; give the features of one model")
+    if (one.dims, one.made_by) != (other.dims, other.made_by):
+        raise UserError(f"{path}: is not of one encoder, code and precision with {of}; make both again")

@@ -7,6 +7,7 @@ a fraction. Files of the same protocol hold the same episodes.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,8 +38,9 @@ class Found(NamedTuple):
     """The values of `PROTOCOL`'s keys."""
     data: dict[str, str] | None
     """As `Packed.identity`; None where it was not recorded."""
-    model: str | None
-    """SHA-256 of the encoder's file, likewise."""
+    made_by: dict[str, str]
+    """As `Features` has it, and `evaluate`: the fingerprint of the code that solved the episodes; what was not
+    recorded is missing."""
     chosen: dict[Key, str]
     """The representation that was chosen on the validation classes, if one was."""
     weights: dict[Key, list[float]]
@@ -51,7 +53,7 @@ def write(
     rows: pd.DataFrame,
     spec: Evaluation,
     data: dict[str, str] | None,
-    model: str | None,
+    made_by: Mapping[str, str],
     chosen: dict[Key, str] | None = None,
     weights: dict[Key, list[float]] | None = None,
 ) -> None:
@@ -59,7 +61,7 @@ def write(
     table = pyarrow.Table.from_pandas(
         rows.assign(**dict(zip(COLUMNS[:3], run, strict=True)))[COLUMNS], preserve_index=False
     )
-    about = {"data": data, "model": model, "protocol": spec.model_dump(mode="json", include=set(PROTOCOL))}
+    about = {"data": data, "made_by": made_by, "protocol": spec.model_dump(mode="json", include=set(PROTOCOL))}
     if chosen:
         about["chosen"] = [[*key, representation] for key, representation in chosen.items()]
     if weights:
@@ -78,7 +80,7 @@ def read(path: Path) -> Found:
         about = json.loads(table.schema.metadata[b"mlcl"])
         protocol = {key: about["protocol"][key] for key in PROTOCOL}
         data = about["data"] and identity(about["data"])
-        model = about.get("model")
+        made_by = about.get("made_by", {})
         chosen = {tuple(key): representation for *key, representation in about.get("chosen", [])}
         weights = {tuple(key): of_levels for *key, of_levels in about.get("weights", [])}
     except (OSError, pyarrow.ArrowException) as error:
@@ -90,4 +92,4 @@ def read(path: Path) -> Found:
     runs = list(frame[COLUMNS[:3]].drop_duplicates().itertuples(index=False, name=None))
     if len(runs) != 1:
         raise UserError(f"{path}: holds {len(runs)} runs, where an evaluation holds one; run mlcl evaluate again")
-    return Found(runs[0], frame, protocol, data, model, chosen, weights)
+    return Found(runs[0], frame, protocol, data, made_by, chosen, weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from mlcl.data.packed import SPLITS, Packed, identity
 from mlcl.embed import BATCH, batches, embed
 from mlcl.errors import UserError
 from mlcl.files import allocate, clear_unfinished, replacing, sha256
+from mlcl.fingerprint import fingerprint
 from mlcl.progress import Progress
+
+CODE = fingerprint("extract")  # now: a process goes on with the code that it has read, whoever changes the files
 
 
 def extract(
@@ -35,7 +38,8 @@ def extract(
     images = {name: extractor.packed.split(name).images for name in splits}
     with Progress(str(out), sum(map(len, images.values())), "images") as progress:
         for name, some in images.items():
-            extractor.write(batches(some, device), len(some), out / f"{name}.npy", progress)
+            of = features.images(extractor.packed, name)
+            extractor.write(batches(some, device), len(some), of, out / f"{name}.npy", progress)
 
 
 def extract_copies(
@@ -49,7 +53,8 @@ def extract_copies(
     extractor = Extractor(data, model, device, overlap)
     images, flip = extractor.packed.split(split).images, extractor.packed.manifest["flip"]
     with Progress(str(out), len(images) * copies, "copies") as progress:
-        extractor.write(augmented(images, copies, flip, seed, device), len(images) * copies, out, progress)
+        of = features.images(extractor.packed, split, copies, seed)
+        extractor.write(augmented(images, copies, flip, seed, device), len(images) * copies, of, out, progress)
 
 
 class Extractor:
@@ -67,21 +72,23 @@ class Extractor:
         hardware.keep_memory()
         torch.set_num_threads(self.training.threads)
         self.encoder.to(device)
-        self.record = features.layout(self.encoder.dims, sha256(model))
+        precision = hardware.precision(device, self.training.precision)
+        self.made_by = {"model": sha256(model), "extract": CODE, "precision": precision}
 
-    def write(self, images: Iterable[Tensor], count: int, out: Path, progress: Progress) -> None:
-        """Write `out`, a record each of `count` images, of batches float [n, C, H, W] in [0, 1].
+    def write(self, images: Iterable[Tensor], count: int, of: Mapping[str, Any], out: Path, progress: Progress) -> None:
+        """Write `out`, a record each of `count` images, of batches float [n, C, H, W] in [0, 1]; `of` says which.
 
         Raises `UserError` where a feature is not finite in float16.
         """
         clear_unfinished(out)  # gigabytes, after a kill
         with replacing(out) as (temporary,):
-            records = np.lib.format.open_memmap(temporary, "w+", self.record, (count,))
+            layout = features.layout(self.encoder.dims, of, self.made_by)
+            records = np.lib.format.open_memmap(temporary, "w+", layout, (count,))
             allocate(temporary)
             rows = slice(0, 0)
             for vectors in embed(self.encoder, images, self.device, self.training.precision):
                 rows = slice(rows.stop, rows.stop + len(vectors[0]))
-                for level, values in zip(self.record.names, vectors, strict=True):
+                for level, values in zip(layout.names, vectors, strict=True):
                     records[level][rows] = values.numpy()
                     if not np.isfinite(records[level][rows]).all():
                         raise UserError(f"{self.model}: gives features beyond float16 at {level}; train it again")

@@ -16,7 +16,8 @@ from mlcl.errors import UserError
 
 @contextmanager
 def replacing(*paths: str | Path) -> Iterator[list[Path]]:
-    """Temporary paths beside `paths`, to be written in the body; they take the real names, in order, when it ends.
+    """Temporary paths beside `paths`, to be written in the body; they take the real names, one by one in order, when
+    it ends.
 
     If the body raises, the temporary files go and the old ones stay.
     """
@@ -36,7 +37,7 @@ def replacing(*paths: str | Path) -> Iterator[list[Path]]:
 
 
 def write_all(contents: Mapping[Path, bytes]) -> None:
-    """Replace the files by these contents, all or none."""
+    """Replace the files by these contents, one by one in order: the first not before all are written."""
     with replacing(*contents) as temporaries:
         for temporary, content in zip(temporaries, contents.values(), strict=True):
             temporary.write_bytes(content)

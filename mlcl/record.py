@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,12 +43,15 @@ class Watch:
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         self.before = before or {"started": now, "sessions": 0, "seconds": 0.0, "joules": 0.0}
+        self.commit = commit()  # before anyone makes the next while it trains
         self.start, self.meter = time.monotonic(), Meter(devices) if processes <= len(devices) else None
 
     def so_far(self) -> dict[str, Any]:
-        """When it started (ISO 8601, UTC), sessions, seconds, and joules, None where they cannot be read."""
+        """The commit of this session, when the training started (ISO 8601, UTC), sessions, seconds, and joules, None
+        where they cannot be read."""
         here, before = self.meter and self.meter.read(), self.before["joules"]
         return {
+            "commit": self.commit,
             "started": self.before["started"],
             "sessions": self.before["sessions"] + 1,
             "seconds": self.before["seconds"] + time.monotonic() - self.start,
@@ -69,7 +73,6 @@ def write(
     record = {
         "made_by": made_by,
         "model": model,
-        "commit": commit(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in VERSIONS}},
         "hardware": {**hardware(device), "processes": processes},
         **took,
@@ -109,8 +112,10 @@ def check(
         raise UserError(f"{path}: has learnt from another model than {teacher}; delete it to train anew")
 
 
+@cache  # a process goes on with the code that it has read
 def commit() -> dict[str, Any] | None:
-    """The package's commit and whether its files differ from it; None where it is not under git."""
+    """The package's commit and whether its files differed from it when this process first asked; None where it is not
+    under git."""
 
     def git(*words: str) -> str:
         return subprocess.run(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
@@ -59,14 +59,18 @@ def read(experiment: Experiment, paths: Sequence[Path]) -> Results:
     return Results(accuracies, files, chosen, weights, models)
 
 
-def check(path: Path, evaluation: Evaluation, method: Method, model: str | None) -> None:
-    """Raises `UserError` where the evaluation at `path` is unreadable or not what is asked for; or of another encoder
-    than that of the checksum `model`, where the encoder is at hand."""
+def check(path: Path, evaluation: Evaluation, method: Method, data: dict[str, str], made_by: Mapping[str, str]) -> None:
+    """Raises `UserError` where the evaluation at `path` is unreadable or not what is asked for, of other data than
+    those of the identity `data`, or not `made_by` what is given of that: encoder, code."""
     found = evaluations.read(path)
     _check_protocol(path, found.protocol, evaluation)
     _by_episode(path, found.rows, evaluation, method)
-    if model and found.model != model:
-        raise UserError(f"{path}: is of another encoder than the one that is there")
+    if found.data is not None and found.data != data:
+        raise UserError(f"{path}: is of other data than what is there")
+    for key, value in made_by.items():
+        if found.made_by.get(key) != value:
+            other = "of another encoder" if key == "model" else f"made by other code ({key})"
+            raise UserError(f"{path}: is {other} than what is there")
 
 
 def summarize(accuracies: dict[Cell, np.ndarray]) -> pd.DataFrame:
@@ -97,7 +101,7 @@ def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, _One]:
     found: dict[Run, _One] = {}
     data: dict[str, tuple[Path, dict[str, str]]] = {}
     for path in sorted(map(Path, paths)):
-        run, frame, protocol, made_of, model, chosen, weights = evaluations.read(path)
+        run, frame, protocol, made_of, made_by, chosen, weights = evaluations.read(path)
         if run in found:
             raise UserError(f"{path}: is of {_name(run)}, as {found[run].path} is; give one of them")
         if run not in wanted:
@@ -107,7 +111,7 @@ def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, _One]:
             raise UserError(f"{path}: is of other data than {data[run[0]][0]}; run mlcl evaluate for both again")
         # At once, file by file: the accuracies alone take an eighth of the frame's memory.
         table = _by_episode(path, frame, experiment.evaluation, experiment.recipes[run[1]])
-        found[run] = _One(path, table, chosen, weights, model)
+        found[run] = _One(path, table, chosen, weights, made_by.get("model"))
     for run in wanted:
         if run not in found:
             raise UserError(f"no evaluation of {_name(run)} among those given; run mlcl evaluate first")

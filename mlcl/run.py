@@ -10,19 +10,18 @@ import math
 import os
 import sys
 import time
+from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
 
 import torch
 
-from mlcl import config, encoders, episodes, hardware, record, results
+from mlcl import config, encoders, episodes, extract, features, hardware, record, results
 from mlcl.data import definition, sources
 from mlcl.data.pack import pack
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
-from mlcl.evaluate import evaluate
-from mlcl.extract import extract, extract_copies
-from mlcl.features import load
+from mlcl.evaluate import CODE, evaluate
 from mlcl.files import sha256
 from mlcl.paths import Files
 from mlcl.train import train
@@ -53,19 +52,21 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         until = deadline
         name, data = f"{dataset}/{method}/{seed}", packed[dataset]
         model, evaluation = files.model(name), files.evaluation(name)
-        features, copies = files.features(name, spec.split), files.features(name, "copies")
+        folder, copies = files.features(name, spec.split).parent, files.features(name, "copies")
         known, taught_by = files.records(name) / "run.json", experiment.teacher(name)
         teacher = files.model(taught_by) if taught_by else None
         if model.exists():
             record.check(encoders.load_made_by(model), experiment.recipes[method], model, data, teacher)
         elif known.exists() and evaluation.exists():  # as git brings them; another model would have other numbers
-            record.check(record.read(known)["made_by"], experiment.recipes[method], known, data, teacher)
-            results.check(evaluation, spec, experiment.recipes[method], None)
+            of = record.read(known)
+            record.check(of["made_by"], experiment.recipes[method], known, data, teacher)
+            own = {"model": of["model"]} if "model" in of else {}  # older records name none
+            results.check(evaluation, spec, experiment.recipes[method], data.identity, own)
             print(f"{name}: is evaluated, which is kept", file=sys.stderr, flush=True)
             continue
         else:
             with Stage(f"train {name}", deadline) as minutes:
-                for path in (*features.parent.glob("*.npy"), files.choices(name), evaluation):  # of another model
+                for path in (*folder.glob("*.npy"), files.choices(name), evaluation):  # of another model
                     path.unlink(missing_ok=True)
                 records, scratch = files.records(name), files.scratch(name)
                 train(
@@ -73,33 +74,45 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                     teacher,
                 )  # fmt: skip
             until = math.inf  # what is left of this run takes seconds, and elsewhere the model may not be at hand
-        checksum = sha256(model)
-        evaluated = _evaluated(evaluation, spec, experiment.recipes[method], checksum)
-        if not all(_extracted(files.features(name, split), checksum) for split in spec.splits):
+        made_by = {"model": sha256(model), "extract": extract.CODE}
+        solved_by = made_by | {"evaluate": CODE}
+        evaluated = _evaluated(evaluation, spec, experiment.recipes[method], data, solved_by)
+        extracted = {split: _extracted(files.features(name, split), split, data, made_by) for split in spec.splits}
+        if not all(extracted.values()):
             with Stage(f"features {name}", until):
-                extract(data.folder, model, devices[0], features.parent, spec.splits)
+                extract.extract(data.folder, model, devices[0], folder, spec.splits)
         if spec.support_copies and not evaluated:  # those that are there may be of another evaluation's seed
             with Stage(f"copies {name}", until):
-                extract_copies(data.folder, model, spec.split, spec.support_copies, spec.seed, devices[0], copies)
+                extract.extract_copies(
+                    data.folder, model, spec.split, spec.support_copies, spec.seed, devices[0], copies
+                )
         if not evaluated:
             with Stage(f"evaluate {name}", until):
                 evaluate(
-                    data.folder, features.parent, spec, (dataset, method, seed), devices[0], evaluation,
+                    data.folder, folder, spec, (dataset, method, seed), devices[0], evaluation,
                     files.choices(name), os.cpu_count() or 1,
                 )  # fmt: skip
 
 
-def _extracted(path: Path, model: str) -> bool:
-    """Whether there are features, of the encoder of that checksum."""
-    return path.exists() and load(path).model == model
+def _extracted(path: Path, split: str, data: Packed, made_by: Mapping[str, str]) -> bool:
+    """Whether there are features of the split, made by that encoder and code."""
+    if not path.exists():
+        return False
+    try:
+        return made_by.items() <= features.load(path, features.images(data, split)).made_by.items()
+    except UserError as error:
+        print(f"{error}: made again", file=sys.stderr, flush=True)
+        return False
 
 
-def _evaluated(path: Path, spec: config.Evaluation, method: config.Method, model: str) -> bool:
+def _evaluated(
+    path: Path, spec: config.Evaluation, method: config.Method, data: Packed, made_by: Mapping[str, str]
+) -> bool:
     """Whether there is an evaluation, and it is what is asked for; another stays until its like is made."""
     if not path.exists():
         return False
     try:
-        results.check(path, spec, method, model)
+        results.check(path, spec, method, data.identity, made_by)
     except UserError as error:
         print(f"{error}: evaluated again", file=sys.stderr, flush=True)
         return False

@@ -31,6 +31,7 @@ SAVE_SECONDS = 60.0
 SAVE_COST = 50  # at the end of an epoch, where this many times as long as a save takes has passed since the last
 LOCK_SECONDS = 60.0
 LOG_STEPS = 20
+CODE = fingerprint("train")  # now: a process goes on with the code that it has read, whoever changes the files
 TAGS = {"accuracy": "accuracy/train", "loss": "loss/total"}  # what TensorBoard calls them
 
 
@@ -102,7 +103,7 @@ def _train(
             "base_classes": run.base.classes,
             "method": method.model_dump(mode="json", exclude={"title"}),
             "seed": seed,
-            "code": fingerprint("train"),
+            "code": CODE,
             "torch": torch.__version__,
             "device": device.type,
             "precision": hardware.precision(device, method.training.precision),

@@ -19,7 +19,7 @@ def evaluation(path, draw, dataset="glyphs", episodes=30, representation="level4
     ]  # fmt: skip
     spec = config.Evaluation(**protocol)
     rows = pd.concat(map(pd.DataFrame, parts))
-    evaluations.write(path, (dataset, path.stem, 0), rows, spec, {"images.npy": data}, None)
+    evaluations.write(path, (dataset, path.stem, 0), rows, spec, {"images.npy": data}, {})
     return path
 
 

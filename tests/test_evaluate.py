@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import json
 import os
 import shutil
 from typing import get_args
@@ -71,10 +72,13 @@ def test_features_and_evaluations_name_their_encoder(tiny_data, model, folder, t
     checksum = hashlib.sha256(model.read_bytes()).hexdigest()
     extract.extract_copies(tiny_data, model, "test", 1, 0, CPU, tmp_path / "copies.npy")
     for path in (*folder.glob("*.npy"), tmp_path / "copies.npy"):
-        assert features.load(path).model == checksum
+        assert features.load(path).made_by == {"model": checksum, "extract": extract.CODE, "precision": "float32"}
     spec, files = SPEC.model_copy(update={"choose": True}), (tmp_path / "out", tmp_path / "choices")
     evaluate.evaluate(tiny_data, folder, spec, ("tiny", "mine", 0), CPU, *files)
-    assert {evaluations.read(path).model for path in files} == {checksum}
+    for path in files:
+        assert evaluations.read(path).made_by == features.load(folder / "test.npy").made_by | {
+            "evaluate": evaluate.CODE
+        }
 
 
 def test_what_a_killed_extraction_left_is_removed(tiny_data, model, tmp_path):
@@ -328,7 +332,9 @@ def test_supports_can_be_augmented_copies(tiny_data, model, folder, tmp_path):
 
 def test_copies_are_processed_as_the_queries_are(tiny_data, folder, tmp_path):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    shutil.copy(folder / "test.npy", tmp_path / "copies.npy")
+    _, dims, _, made_by = features.load(folder / "test.npy")
+    layout = features.layout(dims, features.images(Packed(tiny_data), "test", 1), made_by)
+    np.save(tmp_path / "copies.npy", np.load(folder / "test.npy").view(layout))  # each image a copy of itself
     cells = []
     for copies in (0, 1):
         spec = SPEC.model_copy(update={"processing": ("centre",), "support_copies": copies})
@@ -397,14 +403,9 @@ def test_an_encoder_that_saw_the_novel_classes_is_refused_unless_asked_for(tiny_
 @pytest.mark.parametrize(
     ("name", "of", "spec", "message"),
     [
-        ("test", "val", {}, r"test\.npy: has 120 images, and the test split of .* has 144; give"),
-        (
-            "train",
-            "test",
-            {"processing": ("centre",)},
-            r"train\.npy: has 144 images, and the train split of .* has 192",
-        ),
-        ("copies", "test", {"support_copies": 3}, r"copies\.npy: has 144 images, and 3 copies of the test .* has 432"),
+        ("test", "val", {}, r"test\.npy: is of split val, not test; make it again with 'mlcl features'"),
+        ("train", "test", {"processing": ("centre",)}, r"train\.npy: is of split test, not train; make"),
+        ("copies", "test", {"support_copies": 3}, r"copies\.npy: is of copies None, not 3; .* with 'mlcl copies'"),
     ],
 )
 def test_features_of_other_images_are_refused(tiny_data, folder, tmp_path, name, of, spec, message):
@@ -413,6 +414,22 @@ def test_features_of_other_images_are_refused(tiny_data, folder, tmp_path, name,
     spec = SPEC.model_copy(update=spec)
     with pytest.raises(UserError, match=message):
         evaluate.evaluate(tiny_data, tmp_path, spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
+
+
+def test_features_of_other_data_and_copies_of_another_seed_are_refused(tiny_data, model, folder, tmp_path):
+    shutil.copytree(tiny_data, tmp_path / "tiny")
+    manifest = tmp_path / "tiny" / "manifest.json"
+    text = json.loads(manifest.read_text())
+    text["sha256"]["images.npy"] = "0"
+    manifest.write_text(json.dumps(text))
+    with pytest.raises(UserError, match=r"test\.npy: is of other data; make it again with 'mlcl features'"):
+        evaluate.evaluate(tmp_path / "tiny", folder, SPEC, ("tiny", "mine", 0), CPU, tmp_path / "out")
+    shutil.copytree(folder, tmp_path / "features")
+    extract.extract_copies(tiny_data, model, "test", 2, 9, CPU, tmp_path / "features" / "copies.npy")
+    spec = SPEC.model_copy(update={"support_copies": 2})
+    with pytest.raises(UserError, match=r"copies\.npy: is of seed 9, not 0; make it again with 'mlcl copies'"):
+        evaluate.evaluate(tiny_data, tmp_path / "features", spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("other", ["of other widths", "of other weights"])
@@ -427,10 +444,14 @@ def test_features_of_other_images_are_refused(tiny_data, folder, tmp_path, name,
 def test_features_of_another_encoder_are_refused(tiny_data, folder, tmp_path, name, of, spec, other):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     own = features.load(folder / f"{of}.npy")
-    layout = features.layout([7] * 4, own.model) if other == "of other widths" else features.layout(own.dims, "other")
-    np.save(tmp_path / f"{name}.npy", np.zeros(len(own.vectors), layout))
+    dims = [7] * 4 if other == "of other widths" else own.dims
+    made_by = own.made_by | ({} if other == "of other widths" else {"model": "other"})
+    images = features.images(Packed(tiny_data), of, spec.get("support_copies", 0))
+    np.save(tmp_path / f"{name}.npy", np.zeros(len(own.vectors), features.layout(dims, images, made_by)))
     spec, out = SPEC.model_copy(update=spec), tmp_path / "out"
-    with pytest.raises(UserError, match=rf"{name}\.npy: is of another encoder than .*test\.npy; give the features of"):
+    with pytest.raises(
+        UserError, match=rf"{name}\.npy: is not of one encoder, code and precision with .*test\.npy; make"
+    ):
         evaluate.evaluate(tiny_data, tmp_path, spec, ("tiny", "mine", 0), CPU, out, tmp_path / "choices")
 
 

@@ -18,6 +18,7 @@ from mlcl import board, cli, statistics
 from mlcl.config import Experiment
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
+from mlcl.features import images, layout
 from mlcl.figures import embedding, neighbours, pairs, roles, training, unseen
 from mlcl.figures.style import _smaller, drawn, short
 from mlcl.paths import UNSEEN_FIGURES
@@ -35,7 +36,7 @@ def files(tiny_data, tmp_path_factory):
     labels = Packed(tiny_data).split("test").labels
     rng, paths = np.random.default_rng(0), []
     for method in TITLES:
-        records = np.zeros(len(labels), [(f"level{i}", np.float16, (dim,)) for i, dim in enumerate(DIMS, start=1)])
+        records = np.zeros(len(labels), layout(DIMS, images(Packed(tiny_data), "test"), {}))
         for level, dim in zip(records.dtype.names, DIMS, strict=True):
             records[level] = rng.normal(size=(len(labels), dim))
         if method == "two":
@@ -308,8 +309,9 @@ def test_features_that_are_none_say_so(tiny_data, files, tmp_path):
         unseen.read(tiny_data, files, {"one": "One"})
     other = tmp_path / "one" / "0" / "test.npy"
     other.parent.mkdir(parents=True)
-    np.save(other, np.load(files[0])[:-1])
-    with pytest.raises(UserError, match=r"has 143 images, where the test split of .* has 144; run mlcl features again"):
+    of = images(Packed(tiny_data), "test")
+    np.save(other, np.zeros(144, layout([3], of | {"data": {}}, {})))
+    with pytest.raises(UserError, match=r"test.npy: is of other data; make it again with 'mlcl features'"):
         unseen.read(tiny_data, [other], TITLES)
     with pytest.raises(UserError, match=r"train.npy: is not"):
         unseen.read(tiny_data, [other.with_name("train.npy")], TITLES)
@@ -321,7 +323,7 @@ def test_validation_classes_are_drawn_where_those_are_evaluated(tiny_data, tmp_p
     split = Packed(tiny_data).split("val")
     file = tmp_path / "one" / "0" / "val.npy"
     file.parent.mkdir(parents=True)
-    np.save(file, np.ones(len(split.labels), [("level1", np.float16, (3,))]))
+    np.save(file, np.ones(len(split.labels), layout([3], images(Packed(tiny_data), "val"), {})))
     seen = unseen.read(tiny_data, [file], TITLES)
     assert (seen.name, seen.split.classes) == ("val", split.classes)
 

@@ -55,6 +55,7 @@ def test_a_training_that_continues_adds_up_its_sessions():
     time.sleep(0.05)
     saved = first.so_far()
     assert saved["sessions"] == 1
+    assert saved["commit"] == record.commit()
     assert 0.05 <= saved["seconds"] < 5
     again = record.Watch([CPU], {**saved, "seconds": 100.0, "joules": None}).so_far()
     assert again["started"] == saved["started"]
@@ -80,7 +81,13 @@ def test_energy_is_unknown_where_others_train_along(tmp_path, monkeypatch):
 
 
 def test_a_record_says_what_made_the_run(tmp_path):
-    took = {"started": "2021-07-16T00:00:00+00:00", "sessions": 1, "seconds": 4.0, "joules": None}
+    took = {
+        "commit": {"id": "c0ffee", "changed": False},
+        "started": "2021-07-16T00:00:00+00:00",
+        "sessions": 1,
+        "seconds": 4.0,
+        "joules": None,
+    }
     record.write(tmp_path / "run.json", {"method": {"a": 1}}, "ab12", took, 200, CPU, 4)
     found = record.read(tmp_path / "run.json")
     assert found["made_by"] == {"method": {"a": 1}}
@@ -102,14 +109,15 @@ def test_the_commit_is_the_package_s_own(tmp_path, monkeypatch):
     package.mkdir()
     (package / "__init__.py").write_text("")
     monkeypatch.setattr(record, "PACKAGE", package)
-    assert record.commit() is None
+    commit = record.commit.__wrapped__  # which asks git each time
+    assert commit() is None
     git("init", "-q")
-    assert record.commit() is None  # another project's repository around it
+    assert commit() is None  # another project's repository around it
     git("add", "mlcl")
     git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one")
-    assert record.commit() == {"id": git("rev-parse", "HEAD"), "changed": False}
+    assert commit() == {"id": git("rev-parse", "HEAD"), "changed": False}
     (package / "__init__.py").write_text("1\n")
-    assert record.commit()["changed"] is True
+    assert commit()["changed"] is True
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", json.dumps({"made_by": {}})])

@@ -22,7 +22,7 @@ from mlcl.report import OF_ALL, duration, sentences, write
 from mlcl.tables.layout import MINUS
 from mlcl.tables.study import read
 
-TOOK = {"started": "2021-07-16T00:00:00+00:00", "sessions": 1, "seconds": 90.0, "joules": 7200.0}
+TOOK = {"commit": None, "started": "2021-07-16T00:00:00+00:00", "sessions": 1, "seconds": 90.0, "joules": 7200.0}
 
 
 def prepare(folder, config=CONFIG):
@@ -324,7 +324,7 @@ def test_the_best_of_ours_leads_the_next_that_is_not_the_same_over_seeds_too(tmp
         gain = rows["representation"].map({"level4": lead, "mean_probability": 0}).fillna(-1)
         rows = choice.add(rows.assign(accuracy=(50 + gain + rng.normal(0, 0.2, len(rows))) / 100), chosen)
         files.append(file(tmp_path, ("random", "a", seed)))
-        evaluations.write(files[-1], ("random", "a", seed), rows, spec, {"images.npy": "random"}, None, chosen)
+        evaluations.write(files[-1], ("random", "a", seed), rows, spec, {"images.npy": "random"}, {}, chosen)
     (found,) = sentences._best(read(experiment, files, tmp_path, tmp_path))
     assert re.search(words, found.text)
 

@@ -13,7 +13,7 @@ import yaml
 from project import ROOT
 from test_tables import tables_alone
 
-from mlcl import cli, config, encoders, evaluations, record
+from mlcl import cli, config, encoders, evaluate, evaluations, extract, record
 from mlcl import train as training
 from mlcl.config import Experiment
 from mlcl.data import definition
@@ -203,9 +203,50 @@ def test_what_came_of_another_model_is_made_again(tiny_data, tmp_path):
     run(experiment, tmp_path, max_minutes=60)
     checksum = hashlib.sha256(model.read_bytes()).hexdigest()
     assert results.evaluation(RUNS[0]).read_bytes() != before
-    assert {evaluations.read(path(RUNS[0])).model for path in (results.evaluation, results.choices)} == {checksum}
+    for path in (results.evaluation, results.choices):
+        assert evaluations.read(path(RUNS[0])).made_by["model"] == checksum
     for part in ("test", "val", "train", "copies"):
-        assert load(results.features(RUNS[0], part)).model == checksum
+        assert load(results.features(RUNS[0], part)).made_by["model"] == checksum
+
+
+def test_what_came_of_other_code_is_made_again(tiny_data, tmp_path, monkeypatch, capsys):
+    experiment, results = Experiment.parse(CONFIG | {"sweeps": {}}, "test"), Files(tmp_path, "spell")
+    place(tiny_data, tmp_path)
+    run(experiment, tmp_path, max_minutes=60)
+    features = results.features(RUNS[0], "test")
+    before = features.stat().st_mtime_ns
+    monkeypatch.setattr("mlcl.run.CODE", "another")
+    monkeypatch.setattr(evaluate, "CODE", "another")
+    run(experiment, tmp_path, max_minutes=60)
+    assert "is made by other code (evaluate) than what is there: evaluated again" in capsys.readouterr().err
+    assert features.stat().st_mtime_ns == before
+    monkeypatch.setattr(extract, "CODE", "another")
+    run(experiment, tmp_path, max_minutes=60)
+    assert "is made by other code (extract) than what is there: evaluated again" in capsys.readouterr().err
+    made_by = evaluations.read(results.evaluation(RUNS[0])).made_by
+    assert (made_by["extract"], made_by["evaluate"]) == ("another", "another")
+    assert load(features).made_by["extract"] == "another"
+    run(experiment, tmp_path, max_minutes=60)
+    assert not capsys.readouterr().err
+
+
+def test_evaluations_that_git_brings_are_of_the_record_beside_them_and_of_the_data(tiny_data, tmp_path):
+    experiment, results = Experiment.parse(CONFIG, "test"), Files(tmp_path, "spell")
+    place(tiny_data, tmp_path)
+    run(experiment, tmp_path, max_minutes=60)
+    for name in RUNS:
+        results.model(name).unlink()
+    kept = results.evaluation(RUNS[0]).read_bytes()
+    shutil.copy(results.evaluation(RUNS[1]), results.evaluation(RUNS[0]))
+    with pytest.raises(UserError, match=r"cross_entropy/0\.parquet: is of another encoder than what is there"):
+        run(experiment, tmp_path, max_minutes=60)
+    results.evaluation(RUNS[0]).write_bytes(kept)
+    found = evaluations.read(results.evaluation(RUNS[0]))
+    spec = experiment.evaluation
+    args = (found.made_by, found.chosen)
+    evaluations.write(results.evaluation(RUNS[0]), found.run, found.rows, spec, {"images.npy": "0"}, *args)
+    with pytest.raises(UserError, match=r"cross_entropy/0\.parquet: is of other data than what is there"):
+        run(experiment, tmp_path, max_minutes=60)
 
 
 def test_a_student_finds_its_teacher(tiny_data, tmp_path):

@@ -55,15 +55,15 @@ def evaluate(config: dict, folder: Path) -> tuple[Experiment, list[Path]]:
             chosen = choice.choose(rows, (1, 2, 3, 4))
             frame = choice.add(frame, chosen)
             evaluations.write(
-                file(folder / "choices", run), run, rows, choice.evaluation(spec), {"images.npy": dataset}, None
+                file(folder / "choices", run), run, rows, choice.evaluation(spec), {"images.npy": dataset}, {}
             )
         if spec.weigh:
             keys = itertools.product(spec.shots, spec.processing, spec.classifiers)
             weights = {key: list(rng.dirichlet(np.ones(4))) for key in keys}
         files.append(file(folder / "evaluations", run))
         shuffled = frame.sample(frac=1, random_state=0)
-        model = f"of {dataset}/{method}/{seed}"
-        evaluations.write(files[-1], run, shuffled, spec, {"images.npy": dataset}, model, chosen, weights)
+        made_by = {"model": f"of {dataset}/{method}/{seed}"}
+        evaluations.write(files[-1], run, shuffled, spec, {"images.npy": dataset}, made_by, chosen, weights)
     return experiment, files
 
 
@@ -371,7 +371,7 @@ def no_protocol(path: Path) -> list[Path]:
 def other_data(path: Path) -> list[Path]:
     found = evaluations.read(path)
     spec = Experiment.parse(CONFIG, "test").evaluation
-    evaluations.write(path, found.run, found.rows, spec, {"images.npy": "other"}, None)
+    evaluations.write(path, found.run, found.rows, spec, {"images.npy": "other"}, {})
     return [path]
 
 

@@ -19,7 +19,7 @@ import pytest
 import torch
 from torch import nn
 
-from mlcl import config, encoders, hardware, record, solve
+from mlcl import config, encoders, fingerprint, hardware, record, solve
 from mlcl.centroids import nearest_centroid
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
@@ -27,7 +27,7 @@ from mlcl.errors import UserError
 from mlcl.features import Features
 from mlcl.files import alone
 from mlcl.sgd import SGD
-from mlcl.train import collapsed, train
+from mlcl.train import CODE, collapsed, train
 from mlcl.training import Run, copied, learning_rate, order, pixels
 
 CPU = torch.device("cpu")
@@ -50,6 +50,13 @@ def run(data, folder, spec, seed=0, teacher=None):
 
 def saved_step(scratch):
     return max((torch.load(state, weights_only=True)["step"] for state in scratch.glob("state*.pt")), default=0)
+
+
+def test_the_code_that_is_named_is_that_which_was_read(tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint, "PACKAGE", tmp_path)  # as where the files have changed since
+    (tmp_path / "train.py").write_text("")
+    out = run(tiny_data, tmp_path, method(epochs=1))
+    assert encoders.load_made_by(out / "model.safetensors")["code"] == CODE != fingerprint.fingerprint("train")
 
 
 def test_training_learns_and_writes_its_metrics(tiny_data, tmp_path):

@@ -14,7 +14,7 @@ import numpy as np
 from mlcl import seeds
 from mlcl.data.packed import Packed, Split
 from mlcl.errors import UserError
-from mlcl.features import Features, load
+from mlcl.features import Features, images, load
 
 
 class Unseen(NamedTuple):
@@ -32,18 +32,13 @@ def read(data: Path, features: Sequence[Path], titles: Mapping[str, str]) -> Uns
     `titles` are the methods' by name. Raises `UserError` where a file is none of these, unreadable, or of other data.
     """
     name = "val" if all(path.name == "val.npy" for path in features) else "test"
-    split, found = Packed(data).split(name), {}
+    packed, found = Packed(data), {}
     for path in features:
         method = path.parts[-3] if len(path.parts) >= 3 else ""
         if method not in titles or path.name != f"{name}.npy":
             raise UserError(f"{path}: is not .../METHOD/SEED/{name}.npy with a method of the experiment's")
-        found[titles[method]] = load(path)
-        if len(found[titles[method]].vectors) != len(split.labels):
-            raise UserError(
-                f"{path}: has {len(found[titles[method]].vectors)} images, where the {name} split of {data} has "
-                f"{len(split.labels)}; run mlcl features again"
-            )
-    return Unseen(name, split, found)
+        found[titles[method]] = load(path, images(packed, name))
+    return Unseen(name, packed.split(name), found)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

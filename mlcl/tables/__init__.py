@@ -45,8 +45,8 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: 
     """Write the experiment's tables and figures: `out`/tables/<table>.{md,csv,tex}, `out`/figures/<figure>.{svg,png}
     and, for tools that compare runs, `out`/tables/metrics.json.
 
-    The relative paths of `experiment.published` start at `root`. Either all files are replaced or none; tables that the
-    config has nothing to show in are removed. Raises `UserError` as `results.read` and `published.read` do.
+    The relative paths of `experiment.published` start at `root`. No file is replaced before all are written; tables
+    that the config has nothing to show in are removed. Raises `UserError` as `results.read` and `published.read` do.
     """
     study, names = read(experiment, evaluations, out, root), table_names(experiment)
     contents: dict[Path, bytes] = {}
