@@ -19,7 +19,7 @@ from mlcl.config import Experiment
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 from mlcl.features import images, layout
-from mlcl.figures import embedding, neighbours, pairs, roles, training, unseen
+from mlcl.figures import accuracy, embedding, neighbours, pairs, roles, training, unseen
 from mlcl.figures.style import _smaller, drawn, short
 from mlcl.paths import UNSEEN_FIGURES
 from mlcl.results import Cell
@@ -95,11 +95,40 @@ def panels(monkeypatch, module, draw, *arguments):
 def test_gain_stands_where_it_is(study, monkeypatch):
     gains = differences.gains(study)
     axes = panels(monkeypatch, roles, roles.gain, gains)
-    assert [panel.get_title() for panel in axes] == ["random", "script"]
+    assert [panel.get_title() for panel in axes] == ["random, ensemble", "script, ensemble"]
     first = axes[0].containers[0].lines[0]
     own = gains[(gains["dataset"] == "random") & (gains["shot"] == 1)]
     assert list(first.get_xdata()) == own["difference"].tolist()
     assert [label.get_text() for label in axes[0].get_yticklabels()] == list(titles(study.experiment).values())
+
+
+def test_gains_are_of_what_the_validation_classes_taught_too(tmp_path, monkeypatch):
+    asked = CONFIG["evaluation"] | {"choose": True, "weigh": True, "subsets": True}
+    study = read(*evaluate(CONFIG | {"evaluation": asked, "seeds": [0]}, tmp_path), tmp_path, tmp_path)
+    gains = differences.gains(study)
+    axes = panels(monkeypatch, roles, roles.gain, gains)
+    shown = ("ensemble", "chosen levels", "weighted levels")
+    assert [panel.get_title() for panel in axes] == [f"{of}, {role}" for role in shown for of in ("random", "script")]
+    names = {title: name for name, title in titles(study.experiment).items()}
+    row = gains[gains["role"] == "weighted levels"].iloc[-1]
+    weighted, last = (
+        study.results.accuracies[Cell(row.dataset, names[row.title], row.shot, "l2", "nearest_centroid", name)][0]
+        for name in ("weighted", "level4")
+    )
+    assert (row.difference, row.ci95) == pytest.approx(statistics.difference(weighted, last))
+
+
+@pytest.mark.parametrize("draw", [roles.shots, accuracy.levels])
+def test_the_longest_title_fits_into_the_figure(draw, study, monkeypatch):
+    rows = comparison.compared(study) if draw is roles.shots else study.first
+    rows = rows[rows["dataset"] == "random"].replace("Multi|level", "A title that is " + "very " * 12 + "long")
+    figures = []
+    monkeypatch.setattr(roles, "drawn", figures.append)
+    monkeypatch.setattr(accuracy, "drawn", figures.append)
+    draw(rows)
+    figures[0].draw_without_rendering()
+    box, whole = figures[0].legends[0].get_window_extent(), figures[0].bbox
+    assert whole.x0 <= box.x0 < box.x1 <= whole.x1
 
 
 @pytest.mark.parametrize("numbers", [[1, 5], [1, 2, 5, 10, 20], [3]])

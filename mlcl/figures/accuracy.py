@@ -22,8 +22,8 @@ def levels(results: pd.DataFrame) -> dict[str, bytes]:
     """
     shots, datasets, titles = (list(results[key].unique()) for key in ("shot", "dataset", "title"))
     with styled():
-        width = 0.8 + 0.57 * results["representation"].nunique() * len(datasets)
-        fitting, above = legend_shape(titles, width)
+        panel = 0.57 * results["representation"].nunique()
+        width, fitting, above = legend_shape(titles, 0.8 + panel * len(datasets))
         figure = Figure(figsize=(width, 0.5 + 2.4 * len(shots) + above), dpi=150, layout="constrained")
         panels = figure.subplots(len(shots), len(datasets), sharex=True, squeeze=False)
         for (row, column), axes in np.ndenumerate(panels):

@@ -55,9 +55,8 @@ def draw(unseen: Unseen) -> dict[str, bytes]:
     columns = max(len(features.dims) for features in unseen.features.values())
     lines = [(name, title) for name in MAPS for title in unseen.features]
     with styled():
-        width = 0.5 + 1.5 * max(2, columns)
         texts = [*map(short, names.values())]
-        fitting, above = legend_shape(texts, width)
+        width, fitting, above = legend_shape(texts, 0.5 + 1.5 * max(2, columns))
         figure = Figure(figsize=(width, 0.3 + 1.4 * len(lines) + above), dpi=150, layout="constrained")
         panels = figure.subplots(len(lines), columns, squeeze=False)
         for axes in panels.flat:

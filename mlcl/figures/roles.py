@@ -1,4 +1,4 @@
-"""Each method's last level beside its ensemble: what the ensemble gains, by shots, and episode by episode."""
+"""Each method's last level beside its ensembles: what these gain, by shots, and episode by episode."""
 
 from __future__ import annotations
 
@@ -21,24 +21,27 @@ QUANTILES = (5, 95)  # where the whiskers end, in percent
 
 
 def gain(gains: pd.DataFrame) -> dict[str, bytes]:
-    """What the ensemble adds to the last level, with 95% intervals: a column a data set, a row a method.
+    """What a role adds to the last level, with 95% intervals: a column a data set, a row of panels a role, in each a
+    row a method.
 
-    `gains` holds one row per title (the method's), dataset and shot, with `difference` and `ci95` in points. Returns
-    the bytes of an SVG and a PNG.
+    `gains` holds one row per role, title (the method's), dataset and shot, with `difference` and `ci95` in points.
+    Returns the bytes of an SVG and a PNG.
     """
-    datasets, titles, shots = (list(gains[key].unique()) for key in ("dataset", "title", "shot"))
+    datasets, titles, shots, roles = (list(gains[key].unique()) for key in ("dataset", "title", "shot", "role"))
     with styled():
-        figure, panels = _by_dataset(datasets, titles, 0.15 + 0.16 * len(shots), 0.3)
-        for axes, dataset in zip(panels, datasets, strict=True):
+        figure, panels = _by_dataset(datasets, titles, 0.15 + 0.16 * len(shots), 0.3, rows=len(roles))
+        for axes, (role, dataset) in zip(panels, product(roles, datasets), strict=True):
+            axes.set_title(f"{dataset}, {role}", fontsize="medium")
+            inside = gains[(gains["dataset"] == dataset) & (gains["role"] == role)]
             for place, (shot, look) in enumerate(looks(shots).items()):
-                own = gains[(gains["dataset"] == dataset) & (gains["shot"] == shot)].set_index("title").loc[titles]
+                own = inside[inside["shot"] == shot].set_index("title").loc[titles]
                 y = np.arange(len(titles)) + _offset(place, len(shots))
                 style = look | {"linestyle": "none", "markersize": 4.5, "capsize": 2, "elinewidth": 1}
                 axes.errorbar(own["difference"], y, xerr=own["ci95"], label=f"{shot}-shot", **style)
             axes.axvline(0, color="0.4", linewidth=0.8)
-        figure.supxlabel("ensemble \N{MINUS SIGN} last level (points of accuracy)", fontsize="medium")
+        figure.supxlabel("difference from the last level (points of accuracy)", fontsize="medium")
         handles, labels = panels[0].get_legend_handles_labels()
-        fitting, _ = legend_shape(labels, figure.get_figwidth())
+        _, fitting, _ = legend_shape(labels, figure.get_figwidth())
         figure.legend(handles, labels, loc="outside upper center", ncols=fitting, frameon=False)
         return drawn(figure)
 
@@ -52,8 +55,7 @@ def shots(results: pd.DataFrame) -> dict[str, bytes]:
     datasets, titles = (list(results[key].unique()) for key in ("dataset", "title"))
     numbers, lines = sorted(results["shot"].unique()), results.groupby(["dataset", "title", "representation"])
     with styled():
-        width = 0.8 + 3.0 * len(datasets)
-        fitting, above = legend_shape([*titles, FULL, HOLLOW], width)
+        width, fitting, above = legend_shape([*titles, FULL, HOLLOW], 0.8 + 3.0 * len(datasets))
         figure = Figure(figsize=(width, 2.9 + above), dpi=150, layout="constrained")
         for axes, dataset in zip(figure.subplots(1, len(datasets), squeeze=False)[0], datasets, strict=True):
             for title, look in looks(titles).items():
@@ -111,8 +113,6 @@ def _by_dataset(
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         axes.grid(visible=True, axis="x")
-    for axes, dataset in zip(panels[0], datasets, strict=True):
-        axes.set_title(dataset, fontsize="medium")
     return figure, panels.ravel()
 
 

@@ -46,10 +46,12 @@ def looks(names: Sequence[str]) -> dict[str, dict[str, str]]:
     return {name: {"color": colour, "marker": marker} for name, colour, marker in pairs}
 
 
-def legend_shape(labels: Sequence[str], width: float) -> tuple[int, float]:
-    """How many columns a legend in a figure `width` inches wide has room for, and the inches that its rows take."""
-    columns = max(1, min(len(labels), int(width / (0.7 + 0.065 * max(map(len, labels))))))
-    return columns, 0.2 * ceil(len(labels) / columns)
+def legend_shape(labels: Sequence[str], width: float) -> tuple[float, int, float]:
+    """Of a legend in a figure `width` inches wide: the width, more where the longest of its labels needs that, how many
+    columns it has room for, and the inches that its rows take."""
+    column = 0.7 + 0.065 * max(map(len, labels))
+    columns = max(1, min(len(labels), int(width / column)))
+    return max(width, column), columns, 0.2 * ceil(len(labels) / columns)
 
 
 def short(name: str, length: int = 20) -> str:

@@ -67,8 +67,7 @@ def curves(means: pd.DataFrame) -> dict[str, bytes]:
     datasets, titles = (list(means[key].unique()) for key in ("dataset", "title"))
     lines = _dashes(means)
     with styled():
-        width = 0.8 + 3.2 * len(datasets) + 1.4  # the last is the keys'
-        fitting, above = legend_shape(titles, width)
+        width, fitting, above = legend_shape(titles, 0.8 + 3.2 * len(datasets) + 1.4)  # the last is the keys'
         figure = Figure(figsize=(width, 5.2 + above), dpi=150, layout="constrained")
         panels = figure.subplots(2, len(datasets), sharex="col", squeeze=False)
         for (upper, lower), dataset in zip(panels.T, datasets, strict=True):

@@ -20,16 +20,18 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
 
 
 def gains(study: Study) -> pd.DataFrame:
-    """A row a method, data set and shot: the `difference` that its ensemble makes to its last level, with `ci95`."""
-    return contrasts.differences(study, _own(study.experiment)).rename(columns={"label": "title"})
+    """A row a role but the last level, method, data set and shot: the `difference` from its last level, with `ci95`."""
+    others = [role for role in dict.fromkeys(role for _, role in sides(study.experiment)) if role != "last level"]
+    of_roles = (contrasts.differences(study, _own(study.experiment, role)).assign(role=role) for role in others)
+    return pd.concat(of_roles, ignore_index=True).rename(columns={"label": "title"})
 
 
-def _own(experiment: Experiment) -> Iterator[Pair]:
-    """Of every method."""
+def _own(experiment: Experiment, role: str = "ensemble") -> Iterator[Pair]:
+    """Of every method's `role` with its last level."""
     names, of = titles(experiment), sides(experiment)
     for name in experiment.methods:
-        heading = f"ensemble {MINUS} last level, same method"
-        yield Pair(heading, names[name], of[name, "ensemble"], of[name, "last level"])
+        heading = f"{role} {MINUS} last level, same method"
+        yield Pair(heading, names[name], of[name, role], of[name, "last level"])
 
 
 def from_first(experiment: Experiment, role: str) -> Iterator[Pair]:
