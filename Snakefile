@@ -47,3 +47,4 @@ rule all:
         rules.tables.input,
         rules.figures.input,
         rules.report.input,
+        list(lost()),

@@ -10,10 +10,12 @@ right.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -34,71 +36,121 @@ FOLDS = 10
 TINY = 1e-30  # the least probability that is told from zero
 
 
+class Outcome(NamedTuple):
+    """What there is to say of images that were named."""
+
+    classes: list[str]
+    recognised: dict[str, float]
+    """The share of supports that are recognised when they are left out, the mean over the classes, by what: each level,
+    the weights, and all levels alike. Empty where a class has one support, which cannot be left out."""
+    single: list[str]
+    """Those classes."""
+    asked: int
+    """Images to name."""
+    unreadable: list[str]
+    """What is wrong with those of them that cannot be read."""
+    others: list[Path]
+    """Files beside the images, supports or not, that are none."""
+
+
 def classify(
     model: Path, support: Path, queries: Path, weights: Sequence[float], device: torch.device, out: Path
-) -> dict[str, float]:
-    """Write `out`, a CSV: file, class and its probability for each image below `queries`, or for that one image.
+) -> Outcome:
+    """Write `out`, a CSV: file, class and its probability for each image below `queries`, or for that one image; both
+    empty for an image that cannot be read.
 
     `support` holds the labelled images as <class>/*; of every image the middle square is taken. `weights` are those of
-    the levels, first to last; none stands for the last level alone. Returns the share of supports that are recognised
-    when they are left out, the mean over the classes, by what: each level, the weights, and all levels alike. Where a
-    class has one support, which cannot be left out, that is empty, and the probabilities stay unscaled.
+    the levels, first to last; none stands for the last level alone. Where a class has one support, the probabilities
+    stay unscaled.
 
-    Raises `UserError` where a folder holds no images or fewer than two classes, for an image that cannot be read, for
+    Raises `UserError` where a folder holds no images or fewer than two classes, for a support that cannot be read, for
     weights that are not one a level, below 0 or all 0, and where the encoder's representations are not finite.
     """
     if out.is_dir():  # not after all images are seen
         raise UserError(f"{out}: is a folder; name a CSV file to write")
     out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out.parent, os.W_OK):
+        raise UserError(f"{out}: cannot be written, since its folder cannot; name another")
     encoder, made_by = encoders.load(model)
     count = len(encoder.spec.levels)
     if weights and (len(weights) != count or min(weights) < 0 or not 0 < sum(weights) < math.inf):
         raise UserError(f"--weights: {model} has {count} levels; give one weight for each, 0 or more, not all 0")
     used = list(weights) or [0] * (count - 1) + [1]
-    labelled = folder.listing(support)
+    labelled, others = folder.listing(support)
     classes = sorted({name for _, name, _ in labelled})
     if len(classes) < 2:
         raise UserError(f"{support}: holds one class, {classes[0]}; add the folder of another")
     labels = torch.tensor([classes.index(name) for _, name, _ in labelled])
-    asked = [queries] if queries.is_file() else images.below(queries)
+    asked, more = ([queries], []) if queries.is_file() else images.below(queries)
     if not asked:
         raise UserError(f"{queries}: holds no images")
     height, _, channels = made_by["shape"]
-    decode = partial(images.read, size=height, mode="RGB" if channels == 3 else "L", crop=True)
+    read = partial(_read, size=height, mode="RGB" if channels == 3 else "L", crop=True)
     precision = encoders.recipe(made_by, model).training.precision
     hardware.keep_memory()
     encoder.to(device)
-    rows = []
+    rows: list[tuple[str, float]] = []
     with Progress(str(out), len(labelled) + len(asked), "images") as progress, ThreadPoolExecutor() as pool:
 
-        def vectors(paths: list[Path]) -> Iterator[list[Tensor]]:
-            """Batches of unit vectors, one [n, D_l] a level."""
+        def vectors(paths: list[Path], problems: list[str | None]) -> Iterator[list[Tensor]]:
+            """Batches of unit vectors, one [n, D_l] a level, of the images that can be read; of all, what is wrong."""
             for start in range(0, len(paths), BATCH):
-                pixels = np.stack(list(pool.map(decode, paths[start : start + BATCH])))
-                for found in embed(encoder, batches(pixels, device), device, precision):
-                    if not all(level.isfinite().all() for level in found):
+                found = list(pool.map(read, paths[start : start + BATCH]))
+                problems += [problem for _, problem in found]
+                progress.advance(len(found))
+                pixels = [image for image, problem in found if not problem]
+                for levels in embed(encoder, batches(np.stack(pixels), device), device, precision) if pixels else ():
+                    if not all(level.isfinite().all() for level in levels):
                         raise UserError(f"{model}: gives features that are not finite; train it again")
-                    progress.advance(len(pixels))
-                    yield [F.normalize(level) for level in found]
+                    yield [F.normalize(level) for level in levels]
 
-        supports = [torch.cat(parts) for parts in zip(*vectors([path for *_, path in labelled]), strict=True)]
+        problems: list[str | None] = []
+        parts = list(vectors([path for *_, path in labelled], problems))
+        if any(problems):
+            raise UserError(listed(list(filter(None, problems))))
+        supports = [torch.cat(of_level) for of_level in zip(*parts, strict=True)]
         solver, unseen = fit(supports, labels, len(classes)), left_out(supports, labels, len(classes))
         scale = 1.0 if unseen is None else temperature(ensemble(unseen, used), labels)
-        for found in vectors(asked):
+        problems = []
+        for found in vectors(asked, problems):
             sure, best = scaled(ensemble(probabilities(solver, found), used), scale).max(1)
             rows += zip([classes[i] for i in best], sure.tolist(), strict=True)
-    table = pd.DataFrame(rows, columns=["class", "probability"])
+    named = iter(rows)
+    table = pd.DataFrame(
+        [("", math.nan) if problem else next(named) for problem in problems], columns=["class", "probability"]
+    )
     # A file's name may be no UTF-8, which pandas' own texts must be.
     table.insert(0, "file", pd.Series([str(path) for path in asked], dtype=object))
     with replacing(out) as (temporary,):
         table.to_csv(temporary, index=False, float_format="%.4f", errors="surrogateescape")
-    if unseen is None:
-        return {}
-    by = {f"level {i}": found for i, found in enumerate(unseen, 1)}
-    if weights:
-        by[f"weights {', '.join(f'{weight:g}' for weight in weights)}"] = ensemble(unseen, weights)
-    by["all levels alike"] = ensemble(unseen, [1] * count)
-    return {name: recognised(found, labels) for name, found in by.items()}
+    by = {}
+    if unseen is not None:
+        by = {f"level {i}": found for i, found in enumerate(unseen, 1)}
+        if weights:
+            by[f"weights {', '.join(f'{weight:g}' for weight in weights)}"] = ensemble(unseen, weights)
+        by["all levels alike"] = ensemble(unseen, [1] * count)
+    return Outcome(
+        classes=classes,
+        recognised={name: recognised(found, labels) for name, found in by.items()},
+        single=[name for name, supports in zip(classes, torch.bincount(labels), strict=True) if supports == 1],
+        asked=len(asked),
+        unreadable=list(filter(None, problems)),
+        others=others + more,
+    )
+
+
+def _read(path: Path, **how) -> tuple[np.ndarray | None, str | None]:
+    """The image, or what is wrong with it."""
+    try:
+        return images.read(path, **how), None
+    except UserError as error:
+        return None, str(error)
+
+
+def listed(problems: Sequence[str], most: int = 3) -> str:
+    """Some of them in a line."""
+    more = f"; and {len(problems) - most} more" if len(problems) > most else ""
+    return "; ".join(problems[:most]) + more
 
 
 def left_out(supports: list[Tensor], labels: Tensor, way: int) -> Tensor | None:

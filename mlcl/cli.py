@@ -27,6 +27,9 @@ def main(arguments: list[str] | None = None) -> None:
         given.run(given)
     except UserError as error:
         sys.exit(f"mlcl {given.stage}: {error}")
+    except BrokenPipeError:  # as of `mlcl status | head`: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where Python will flush what is left
+        sys.exit(1)
     except OSError as error:
         if error.strerror is None:
             raise
@@ -34,13 +37,18 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def data(given: argparse.Namespace) -> None:
+    from mlcl import config
     from mlcl.data import definition, sources
-    from mlcl.data.pack import pack
+    from mlcl.data.pack import pack, sizes
+    from mlcl.episodes import check_tasks
 
     name, spec = _dataset(given.name)
     out = given.out or PACKED / name
     definition.check(out, spec)
-    pack(sources.open_source(spec, given.root, given.copy), out)
+    source = sources.open_source(spec, given.root, given.copy)
+    if given.experiment:
+        check_tasks(config.part(config.Experiment, given.experiment), out.name, sizes(source))
+    pack(source, out)
 
 
 def verify(given: argparse.Namespace) -> None:
@@ -67,14 +75,25 @@ def show(given: argparse.Namespace) -> None:
 
 def classify(given: argparse.Namespace) -> None:
     from mlcl import hardware
-    from mlcl.classify import classify
+    from mlcl.classify import classify, listed
+    from mlcl.data.folder import counted
 
     device = hardware.devices(given.device)[0]
     found = classify(given.model, given.support, given.images, given.weights, device, given.out)
-    for what, share in found.items():
+    for what, share in found.recognised.items():
         print(f"{share:6.1%} of the supports, left out in turn, are recognised by {what}")
-    if not found:
-        print("one class has a single support, which cannot be left out to see what to expect; add another")
+    if found.single:
+        print(
+            f"a single labelled image, which cannot be left out to see what to expect, has {', '.join(found.single)}; "
+            "the probabilities are not scaled, and far too low; add another"
+        )
+    print(
+        f"{given.out}: {found.asked - len(found.unreadable)} images, each named as one of {len(found.classes)} classes"
+    )
+    if found.others:
+        print(f"{counted(found.others)} passed over, being no images")
+    if found.unreadable:
+        raise UserError(f"{len(found.unreadable)} images have no name: {listed(found.unreadable)}")
 
 
 def status(given: argparse.Namespace) -> None:
@@ -214,6 +233,11 @@ def _run(name: str) -> tuple[str, str, int]:
     raise UserError(f"--run: {name} is not DATASET/METHOD/SEED, such as glyphs/multi_level/0")
 
 
+def weight(text: str) -> float:
+    """The type of an argument: a number, as tables list it with a comma behind."""
+    return float(text.removesuffix(","))
+
+
 def whole(least: int) -> Callable[[str], int]:
     """The type of an argument: a whole number, `least` or more."""
 
@@ -251,7 +275,10 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
 
     def configured(command):
-        command.add_argument("config", nargs="?", type=Path, default=Path("config", "config.yaml"), metavar="CONFIG")
+        command.add_argument(
+            "config", nargs="?", type=Path, default=Path("config", "config.yaml"), metavar="CONFIG",
+            help="its file; config/config.yaml by default",
+        )  # fmt: skip
 
     def minutes(command):
         command.add_argument(
@@ -265,6 +292,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--from", dest="copy", type=Path, metavar="PATH", help="a copy of its files at hand")
     command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="where relative paths start")
     command.add_argument("--out", type=Path, metavar="DIR", help="default: data/packed/DATASET")
+    command.add_argument(
+        "--experiment", metavar="SPEC", help="JSON, or a config file; stop where its tasks ask for more images"
+    )
 
     command = stage(verify, "Check a packed data set (mlcl data verify): counts, splits, duplicates, ...", "data ")
     command.add_argument("name", metavar="DATASET", help="its folder, or the folder's name below data/packed")
@@ -289,7 +319,9 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--teacher", type=Path, metavar="FILE", help="model.safetensors, for objective.distillation")
     minutes(command)
 
-    command = stage(run, "Run an experiment as far as its tables, one run after another in this process.")
+    command = stage(
+        run, "Train and evaluate an experiment, one run after another in this process; then see mlcl tables."
+    )
     configured(command)
     command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="holds data/ and results/")
     minutes(command)
@@ -375,7 +407,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--support", type=Path, required=True, metavar="DIR", help="labelled images: CLASS/*")
     command.add_argument("--images", type=Path, required=True, metavar="PATH", help="those to name: a folder or a file")
     command.add_argument(
-        "--weights", type=float, nargs="+", default=[], metavar="WEIGHT",
+        "--weights", type=weight, nargs="+", default=[], metavar="WEIGHT",
         help="of the levels, first to last, as in tables/weights.md; default: the last level alone",
     )  # fmt: skip
     device(command)

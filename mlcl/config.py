@@ -27,7 +27,15 @@ from mlcl import config_text
 from mlcl.errors import UserError
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$")]
-Positive = Annotated[int, Field(ge=1)]
+
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):  # which pydantic takes for 1 or 0
+        raise ValueError("must be a whole number")
+    return value
+
+
+Positive = Annotated[int, BeforeValidator(_no_truth), Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Side = Annotated[int, Field(ge=16, le=512)]  # of an image, in pixels
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
@@ -407,7 +415,7 @@ class Sweep(Part):
     """The methods."""
     key: str
     """Of the method, as in objective.temperature."""
-    values: Annotated[tuple[str | bool | int | float, ...], Field(min_length=1)] | dict[Label, Any]
+    values: Annotated[tuple[str | bool | int | float, ...], Field(min_length=1), Once] | dict[Label, Any]
     """A list of values, or a name for each: {uniform: {1: 1, 4: 1}, rising: {1: 0.1, 4: 1}}. A value takes the place of
     the whole key: of a part, as training is one, what it does not name has the package's default again."""
 
@@ -431,11 +439,12 @@ class Experiment(Part):
     name: Name
     """The experiment lives in results/<name>/."""
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
-    methods: Annotated[dict[Name, Method], Field(min_length=1)]
+    # Before the methods, so that an error in them is told of them, and not of the first method.
     encoder: Encoder = Encoder()
     """What every method trains, save for the keys that it sets itself under methods.<name>.encoder."""
     training: Training = Training()
     """How every method trains, save for the keys that it sets itself under methods.<name>.training."""
+    methods: Annotated[dict[Name, Method], Field(min_length=1)]
     sweeps: dict[Name, Sweep] = {}
     """What is varied around the methods: the table of sweeps compares each variant with its method."""
     evaluation: Evaluation = Evaluation()
@@ -544,7 +553,10 @@ def part(kind: type[T], text: str) -> T:
         return config_text.validated(kind, values, "the JSON given")
     path, _, keys = text.partition(":")
     found: Any = Experiment.load(path)
-    for key in filter(None, keys.split(".")):
+    left = [key for key in keys.split(".") if key]
+    while left:
+        key = ".".join(left) if isinstance(found, dict) and ".".join(left) in found else left[0]  # as a sweep's recipe
+        left = left[1 + key.count(".") :]
         try:
             found = found[key] if isinstance(found, dict) else getattr(found, key)
         except (KeyError, AttributeError):

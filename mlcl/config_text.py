@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,15 @@ class EachKeyOnce(yaml.SafeLoader):
         return node
 
 
+def _steps(loc: Sequence[Any], values: Any) -> Iterator[str]:
+    """Those of an error's place that are keys: not the kinds that were tried, nor that of a data set."""
+    for step in loc:
+        inside = isinstance(values, dict)
+        if "[" not in str(step) and not (inside and step == values.get("source")):
+            yield str(step)
+            values = values.get(step) if inside else None
+
+
 def validated(kind: Any, values: Any, source: str) -> Any:
     """`values` as the type `kind`. Raises `UserError` that names `source` and the first key at fault."""
     try:
@@ -58,7 +68,7 @@ def validated(kind: Any, values: Any, source: str) -> Any:
     except ValidationError as error:
         # A misspelt key is missing too, and a value of several kinds fails as each of them.
         first = min(error.errors(), key=lambda one: {"extra_forbidden": 0, "tuple_type": 2}.get(one["type"], 1))
-        key = ".".join(str(step) for step in first["loc"] if "[" not in str(step))
+        key = ".".join(_steps(first["loc"], values))
         reason = {
             "extra_forbidden": "is no key of the config; check its spelling",
             "missing": "is missing; add it",

@@ -134,9 +134,13 @@ def load_with_classifier(path: Path) -> tuple[Encoder, nn.Linear | None, dict[st
 
 def _read(path: Path, weights: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The metadata of a checkpoint, and its tensors, or none."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a model.safetensors")
     try:
         with safetensors.safe_open(path, "pt") as file:
-            about = json.loads((file.metadata() or {})["mlcl"])
+            about = json.loads((file.metadata() or {}).get("mlcl") or "null")
+            if about is None:
+                raise UserError(f"{path}: holds no encoder of this package; name a model.safetensors that it trained")
             _ = about["encoder"], about["made_by"]
             return about, {name: file.get_tensor(name) for name in file.keys()} if weights else {}  # noqa: SIM118
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:

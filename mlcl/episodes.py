@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,29 +42,43 @@ def sample(labels: np.ndarray, *, split: str, episodes: int, way: int, shot: int
     return Episodes(images[..., :shot], images[..., shot:])
 
 
-def check(split: str, classes: int, smallest_class: int, *, way: int, shot: int, queries: int) -> None:
+def check(
+    split: str, classes: int, smallest_class: int, *, way: int, shot: int, queries: int, smallest: str = ""
+) -> None:
     """Raise `UserError` where a split of so many classes, the smallest of so many images, is too small for a task."""
     if classes < way:
         raise UserError(f"split {split} has {classes} classes, fewer than the {way} of way: {way}; lower way")
     if smallest_class < shot + queries:
         raise UserError(
-            f"split {split} has a class of {smallest_class} images, fewer than {shot} shots plus {queries} queries; "
-            "lower either"
+            f"split {split} has a class of {smallest_class} images{smallest and f' ({smallest})'}, fewer than {shot} "
+            f"shots plus {queries} queries; lower either"
         )
 
 
-def check_tasks(experiment: config.Experiment, name: str, manifest: dict[str, Any]) -> None:
+def check_tasks(experiment: config.Experiment, name: str, splits: Mapping[str, dict[str, Any]]) -> None:
     """Before hours of training, not after: raise `UserError` where a split of the data set is too small for the tasks
-    of the experiment's evaluation, or of a method's validation."""
+    of the experiment's evaluation, for those of a method's validation, or for its batches.
+
+    `splits` are as a manifest has them; in older ones the number of images and the smallest class are missing.
+    """
     evaluation = experiment.evaluation
-    splits = sorted({*evaluation.splits} - {"train"})
-    tasks = [("evaluation", split, evaluation, max(evaluation.shots)) for split in splits]
+    evaluated = sorted({*evaluation.splits} - {"train"})
+    tasks = [("evaluation", split, evaluation, max(evaluation.shots)) for split in evaluated]
+    images = splits["train"].get("images", math.inf)
     for key, method in experiment.recipes.items():
-        validation = method.training.validation
+        validation, size = method.training.validation, method.training.batch_size
         tasks.append((f"methods.{key}.training.validation", "val", validation, validation.shot))
+        if size > images:
+            raise UserError(
+                f"config: methods.{key}.training.batch_size: {size} is more than the {images} base images of {name}"
+            )
     for key, split, task, shot in tasks:
+        of = splits[split]
         try:
-            check(split, **manifest["splits"][split], way=task.way, shot=shot, queries=task.queries)
+            check(
+                split, of["classes"], of["smallest_class"], way=task.way, shot=shot, queries=task.queries,
+                smallest=of.get("smallest", ""),
+            )  # fmt: skip
         except UserError as error:
             raise UserError(f"config: {key}: {name}: {error}") from None
 

@@ -18,7 +18,7 @@ import torch
 
 from mlcl import config, encoders, episodes, extract, features, hardware, record, results
 from mlcl.data import definition, sources
-from mlcl.data.pack import pack
+from mlcl.data.pack import pack, sizes
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 from mlcl.evaluate import CODE, evaluate
@@ -42,9 +42,11 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         folder = files.manifest(name).parent
         if definition.check(folder, dataset) is None:
             with Stage(f"data {name}", deadline):
-                pack(sources.open_source(dataset, root), folder)
+                source = sources.open_source(dataset, root)
+                episodes.check_tasks(experiment, name, sizes(source))
+                pack(source, folder)
         packed[name] = Packed(folder)
-        episodes.check_tasks(experiment, name, packed[name].manifest)
+        episodes.check_tasks(experiment, name, packed[name].manifest["splits"])
     # As in the workflow: where `auto` finds no GPU, one process.
     shared = experiment.device != "auto" or torch.cuda.is_available()
     devices = hardware.devices(experiment.device, experiment.gpus if shared else 1)

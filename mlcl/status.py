@@ -20,6 +20,8 @@ class Step(NamedTuple):
     output: Path
     log: Path
     needs: tuple[Path, ...]
+    proof: Path | None = None
+    """What is there only where the output was, too, and may have been deleted since, to save room."""
 
 
 def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
@@ -32,12 +34,13 @@ def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
         inputs = (features,)
         teacher = experiment.teacher(run)
         needs = (manifest, results.model(teacher)) if teacher else (manifest,)
-        yield Step(f"train {run}", results.model(run), results.log(f"train/{run}"), needs)
-        yield Step(f"features {run}", features, results.log(f"features/{run}"), (results.model(run),))
+        record, evaluation = results.records(run) / "run.json", results.evaluation(run)
+        yield Step(f"train {run}", results.model(run), results.log(f"train/{run}"), needs, record)
+        yield Step(f"features {run}", features, results.log(f"features/{run}"), (results.model(run),), evaluation)
         if experiment.evaluation.support_copies:
             inputs = (features, results.features(run, "copies"))
-            yield Step(f"copies {run}", inputs[1], results.log(f"copies/{run}"), (results.model(run),))
-        yield Step(f"evaluate {run}", results.evaluation(run), results.log(f"evaluate/{run}"), inputs)
+            yield Step(f"copies {run}", inputs[1], results.log(f"copies/{run}"), (results.model(run),), evaluation)
+        yield Step(f"evaluate {run}", evaluation, results.log(f"evaluate/{run}"), inputs)
     evaluations = tuple(map(results.evaluation, runs(experiment, experiment.recipes)))
     drawings = list(figures(experiment, results))
     yield Step("tables", results.folder / "tables" / "comparison.md", results.log("tables"), evaluations)
@@ -69,24 +72,31 @@ def runs(experiment: Experiment, methods: Iterable[str]) -> Iterator[str]:
 def status(experiment: Experiment, root: Path) -> str:
     """A line a job: done, running with its rate and time left, stopped, or waiting and for what.
 
-    Done is what has its output: whether that is still what the config asks for, `snakemake -n` says.
+    Done is what has its output, or had it: whether that is still what the config asks for, `snakemake -n` says.
     """
     found = list(steps(experiment, root))
     makers = {step.output: step.name for step in found}
     width = max(len(step.name) for step in found)
-    lines = [f"{step.name:{width}}  {_state(step, makers)}" for step in found]
-    done = sum(step.output.exists() for step in found)
+    states = [_state(step, makers) for step in found]
+    lines = [f"{step.name:{width}}  {state}" for step, state in zip(found, states, strict=True)]
+    done = sum(state.startswith("done") for state in states)
     return "\n".join([*lines, f"{done} of {len(found)} done"])
 
 
 def _state(step: Step, makers: dict[Path, str]) -> str:
     if step.output.exists():  # outputs appear at the end of their job, and are deleted at its start
         return "done"
+    if step.proof and step.proof.exists() and not _runs(step.log):
+        return "done, and deleted since"
     missing = [makers[path] for path in step.needs if not path.exists()]
     if missing:
         return f"waits for {missing[0]}" + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
     if not step.log.exists():
         return "ready to run"
     last = (step.log.read_text().splitlines() or [""])[-1]
-    quiet = time.time() - step.log.stat().st_mtime  # a job that runs says so every LOG_SECONDS
-    return f"{'running' if quiet < 4 * LOG_SECONDS else 'stopped'}  {last}".rstrip()
+    return f"{'running' if _runs(step.log) else 'stopped'}  {last}".rstrip()
+
+
+def _runs(log: Path) -> bool:
+    """Whether a job writes it, which it does every LOG_SECONDS."""
+    return log.exists() and time.time() - log.stat().st_mtime < 4 * LOG_SECONDS

@@ -106,7 +106,7 @@ def left_out_by_reference(supports, weights):
 def test_supports_are_left_out_in_turn(tmp_path, model, levels):
     given = (0, 0.5, 0.125, 1)
     asked = (model, tmp_path / "labelled", tmp_path / "new", given, torch.device("cpu"), tmp_path / "named.csv")
-    found, expected = whole(*asked), {}
+    found, expected = whole(*asked).recognised, {}
     alone = {f"level {i + 1}": np.eye(4)[i] for i in range(4)}
     for name, weights in (alone | {"weights 0, 0.5, 0.125, 1": given, "all levels alike": (1, 1, 1, 1)}).items():
         right = left_out_by_reference(levels["labelled"], weights).argmax(1) == LABELS
@@ -167,14 +167,39 @@ def test_few_supports_that_are_all_recognised_make_nothing_certain():
 
 def test_what_was_found_is_said(tmp_path, model, levels, capsys):
     classify(tmp_path, model)
-    lines = capsys.readouterr().out.splitlines()
+    *lines, last = capsys.readouterr().out.splitlines()
     assert [line.partition("by ")[2] for line in lines] == [*(f"level {i}" for i in range(1, 5)), "all levels alike"]
+    assert last == f"{tmp_path / 'named.csv'}: 24 images, each named as one of 3 classes"
     next((tmp_path / "labelled" / "round").iterdir()).unlink()  # one is left, which cannot be left out
     classify(tmp_path, model)
-    assert (
-        capsys.readouterr().out
-        == "one class has a single support, which cannot be left out to see what to expect; add another\n"
+    assert capsys.readouterr().out.startswith(
+        "a single labelled image, which cannot be left out to see what to expect, has round; the probabilities"
     )
+
+
+def test_what_is_passed_over_and_what_cannot_be_read_is_said_and_the_rest_is_named(tmp_path, model, levels, capsys):
+    whole_table = classify(tmp_path, model)
+    (tmp_path / "new" / "1-00.txt").write_text("?")
+    (tmp_path / "labelled" / "round" / "b.jp2").write_text("?")
+    bad = [tmp_path / "new" / f"{name}.png" for name in ("0-000", "1-02a", "2-90", "2-91")]
+    bad[0].write_bytes(b"")
+    bad[1].write_bytes((tmp_path / "new" / "1-02.png").read_bytes()[:60])
+    bad[2].symlink_to("nowhere")
+    bad[3].write_bytes(b"")
+    with pytest.raises(SystemExit, match=r"4 images have no name: .*/0-000\.png: cannot be read .*; and 1 more$"):
+        classify(tmp_path, model)
+    said = capsys.readouterr().out
+    assert "24 images, each named as one of 3 classes" in said
+    assert f"2 files ({tmp_path / 'labelled' / 'round' / 'b.jp2'} and 1 more) passed over, being no images" in said
+    table = pd.read_csv(tmp_path / "named.csv")
+    unnamed = table["class"].isna()
+    assert table["file"][unnamed].tolist() == [str(path) for path in bad]
+    pd.testing.assert_frame_equal(table[~unnamed].reset_index(drop=True), whole_table)
+
+
+def test_weights_may_be_copied_as_the_table_has_them(tmp_path, model, levels):
+    table = classify(tmp_path, model, "--weights", "0,", ".4,", "0.00,", "1.2")
+    pd.testing.assert_frame_equal(table, classify(tmp_path, model, "--weights", "0", ".4", "0", "1.2"))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +210,12 @@ def test_what_was_found_is_said(tmp_path, model, levels, capsys):
         (lambda folder: None, ["--weights", "0", "0", "0", "0"], "has 4 levels; give one weight for each"),
         (lambda folder: (folder / "labelled").rename(folder / "gone"), [], "labelled: is no folder"),
         (lambda folder: (folder / "new").rename(folder / "gone"), [], "new: No such file or directory"),
-        (lambda folder: (folder / "new" / "bad.png").write_text("?"), [], "bad.png: cannot be read as an image"),
+        (lambda folder: (folder / "labelled" / "round" / "bad.png").write_text("?"), [],
+         "bad.png: cannot be read as an image"),
+        (lambda folder: (folder / "labelled" / "empty").mkdir(), [], r"labelled/empty: holds no images \(\.avif"),
+        (lambda folder: (folder / "labelled" / "a.png").write_text("?"), [], r"outside of any class \(.*d/a.png"),
+        (lambda folder: (folder / "model.safetensors").unlink() or (folder / "model.safetensors").mkdir(), [],
+         r"model\.safetensors: is a folder"),
         (lambda folder: [(folder / "labelled" / name).rename(folder / name) for name in ("round", "thin")], [],
          "labelled: holds one class, long; add"),
     ],

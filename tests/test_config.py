@@ -35,7 +35,7 @@ def test_methods_inherit_key_by_key(write_config):
     ("changes", "message"),
     [
         ({"episodes": 3}, "config.yaml: episodes: is no key of the config; check its spelling"),
-        ({"training.epoch": 3}, "methods.cross_entropy.training.epoch: is no key of the config"),
+        ({"training.epoch": 3}, "config.yaml: training.epoch: is no key of the config"),
         ({"name": None}, "config.yaml: name: is missing; add it"),
         ({"training.epochs": "many"}, "training.epochs: Input should be a valid integer"),
         ({"training.epochs": 0}, "training.epochs: Input should be greater than or equal to 1 (given: 0)"),
@@ -99,6 +99,13 @@ def test_methods_inherit_key_by_key(write_config):
         ({"training.augmentation": {"scale": [0.9, 0.2]}}, "scale must ascend"),
         ({"seeds": [0, 1, 0]}, "config.yaml: seeds: has 0 twice; keep one (given: [0, 1, 0])"),
         ({"evaluation.shots": [5, 5]}, "evaluation.shots: has 5 twice; keep one"),
+        ({"training.epochs": True}, "config.yaml: training.epochs: must be a whole number (given: True)"),
+        ({"methods.multi_level.training": {"epochs": 0}}, "config.yaml: methods.multi_level.training.epochs: Input"),
+        ({"datasets.glyphs.size": 1}, "config.yaml: datasets.glyphs.size: Input should be greater than or equal to 16"),
+        (
+            {"sweeps.t": {"of": ["multi_level"], "key": "objective.temperature", "values": [0.1, 0.2, 0.10]}},
+            "sweeps.t.values: has 0.1 twice; keep one",
+        ),
         ({"training.sides": [42, 8]}, "training.sides.1: Input should be greater than or equal to 16 (given: 8)"),
     ],
 )
@@ -182,7 +189,10 @@ def sweeps(**sweep):
 def test_a_sweep_trains_each_value_once(write_config):
     values = {"flat": {1: 1, 4: 1}, "same": {4: 1, 1: 0.5}}
     weights = {"of": ["multi_level"], "key": "objective.levels", "values": values}
-    experiment = Experiment.load(write_config(sweeps=sweeps() | {"weights": weights}))
+    path = write_config(sweeps=sweeps() | {"weights": weights})
+    experiment = Experiment.load(path)
+    by_hand = config.part(config.Method, f"{path}:recipes.multi_level.temperature.0.2")
+    assert by_hand == experiment.recipes["multi_level.temperature.0.2"]
     # 0.1 and `same` are what multi_level has anyway, in whatever order its levels are written.
     assert [tuple(variant) for variant in experiment.variants] == [
         ("multi_level", "temperature", "0.1", "multi_level"),

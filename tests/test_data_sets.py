@@ -394,7 +394,7 @@ def test_a_split_files_names_are_no_numbers_and_nothing_is_missing(tmp_path):
 
 
 def test_what_is_no_folder_of_classes_is_named(tmp_path):
-    with pytest.raises(UserError, match="is no folder; set the data set's path"):
+    with pytest.raises(UserError, match="is no folder; name the one that holds the classes' folders"):
         folder.source(spec(tmp_path / "none"), tmp_path / "none")
     with pytest.raises(UserError, match="holds no images; lay them out as"):
         folder.source(spec(tmp_path), tmp_path)
@@ -430,7 +430,8 @@ def test_linked_classes_count_and_hidden_files_do_not(tmp_path):
     (root / "b").symlink_to(tmp_path / "elsewhere" / "b")
     (root / "a" / "._0.png").write_bytes(b"?")
     (root / "a" / "above").symlink_to(root)
-    found = folder.listing(root)
+    found, others = folder.listing(root)
+    assert others == []
     assert [(name, path.relative_to(root).name) for _, name, path in found] == [
         (name, f"{i}.png") for name in "abc" for i in range(3)
     ]
@@ -440,7 +441,9 @@ def test_images_of_every_kind_count_and_other_files_do_not(tmp_path):
     kinds = ["bmp", "gif", "heic", "jpeg", "jpg", "JPG", "png", "ppm", "tif", "tiff", "webp"]
     for i, kind in enumerate([*kinds, "txt", "csv"]):
         (tmp_path / f"{i:02}.{kind}").write_bytes(b"")
-    assert [path.suffix[1:] for path in images.below(tmp_path)] == kinds
+    found, others = images.below(tmp_path)
+    assert [path.suffix[1:] for path in found] == kinds
+    assert [path.suffix[1:] for path in others] == ["txt", "csv"]
 
 
 def test_links_in_a_circle_are_followed_once(tmp_path):
@@ -448,9 +451,24 @@ def test_links_in_a_circle_are_followed_once(tmp_path):
     for one in "abc":
         for other in "abc":
             (tmp_path / one / f"to-{other}").symlink_to(tmp_path / other)
-    found = [str(path.relative_to(tmp_path)) for path in images.below(tmp_path)]
+    found = [str(path.relative_to(tmp_path)) for path in images.below(tmp_path)[0]]
     assert len(found) == len(set(found)) == 3 * (1 + 2 + 2)  # itself, by one link, by two
     assert "a/to-b/to-c/0.png" in found
+
+
+@pytest.mark.parametrize("empty", ["d", "x/d", "y"])
+def test_a_class_without_images_is_named_and_what_else_is_there_said(tmp_path, capsys, empty):
+    flat = "/" not in empty and empty == "d"
+    root = tmp_path / "raw"
+    write_folder(root, ["a", "b", "c"] if flat else ["x/a", "x/b", "z/c", "w/e"])
+    (root / "notes.txt").write_text("?")
+    given = spec(root, shares=(0.34, 0.33, 0.33))
+    folder.source(given, root)
+    assert f"1 file ({root / 'notes.txt'}) passed over, being no images" in capsys.readouterr().err
+    (root / empty).mkdir(parents=True)
+    (root / empty / "0.jp2").write_bytes(b"?")
+    with pytest.raises(UserError, match=rf"raw/{empty}: holds no images \(\.avif, .*\); add some, or remove it"):
+        folder.source(given, root)
 
 
 def test_a_folder_that_may_not_be_read_is_not_passed_over(tmp_path, monkeypatch):

@@ -55,7 +55,7 @@ def naive(encoder, images):
     return maps
 
 
-@pytest.mark.parametrize("name", sorted(config.LEVELS))
+@pytest.mark.parametrize("name", ["conv4", "resnet12"])
 def test_maps_are_the_papers(name):
     torch.manual_seed(0)
     encoder = encoders.Encoder(config.Encoder(name=name, width=4), *RGB).double().eval()
@@ -205,7 +205,7 @@ def test_the_config_knows_how_many_levels_there_are(name):
     assert len(encoders.build(spec, 3).channels) == len(spec.levels)
 
 
-@pytest.mark.parametrize("name", sorted(config.LEVELS))
+@pytest.mark.parametrize("name", ["conv4", "resnet12"])
 def test_branches_bring_every_level_to_the_width_of_the_last(name):
     plain, spec = config.Encoder(name=name, width=2), config.Encoder(name=name, width=2, branches=True)
     images = torch.rand(3, 1, 44, 44)

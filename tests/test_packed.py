@@ -81,8 +81,9 @@ def test_the_manifest_has_the_training_splits_statistics(tmp_path):
     np.testing.assert_allclose(manifest["mean"], pixels.mean(0), atol=1e-5)
     np.testing.assert_allclose(manifest["std"], pixels.std(0), atol=1e-5)
     assert manifest["dataset"] == {"source": "here"}
-    assert manifest["splits"]["train"] == {"classes": 2, "smallest_class": 1}
-    assert manifest["splits"]["test"] == {"classes": 0, "smallest_class": 0}
+    train = {"classes": 2, "images": 3, "smallest": "b", "smallest_class": 1}
+    assert manifest["splits"]["train"] == train
+    assert manifest["splits"]["test"] == {"classes": 0, "images": 0, "smallest": "", "smallest_class": 0}
 
 
 def test_packing_gives_the_same_bytes(tmp_path):

@@ -44,6 +44,7 @@ def prepare(folder, config=CONFIG):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(picture.getvalue())
     facts = {"source": "glyphs", "licence": "MIT", "citation": "A & B", "image": [16, 16, 1], "sha256": {"images": "0"}}
+    facts["equal"] = {"novel": 0, "across": 0, "within": 2}
     facts["splits"] = {split: {"classes": 5, "images": 1000} for split in ("train", "val", "test")}
     for name in experiment.datasets:
         (folder / "figures" / name / "data.json").write_text(json.dumps(facts))

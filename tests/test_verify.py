@@ -116,14 +116,19 @@ def test_damage_elsewhere_is_noted(tmp_path):
     assert "other: holds no packed data set" in found(one, "overlap with other", [other])
 
 
-def test_equal_images_are_found(tmp_path):
+def test_equal_images_are_found(tmp_path, capsys):
     within = write(tmp_path / "within", equal=[(0, 1)])
     assert failed(within) == []
-    assert found(within, "other equal images") == "0 groups across splits, 1 within: 0.png = 1.png"
+    assert found(within, "other equal images") == "0 groups across train and val, 1 within a split: 0.png = 1.png"
     across = write(tmp_path / "across", equal=[(0, 9)])  # train and val
     assert failed(across) == []
-    assert found(across, "other equal images").startswith("1 groups across splits, 0 within")
-    assert failed(write(tmp_path / "leak", equal=[(0, 15)])) == ["no test image in another split"]
+    assert found(across, "other equal images").startswith("1 groups across train and val, 0 within")
+    leak = write(tmp_path / "leak", equal=[(0, 15)])
+    assert failed(leak) == ["no test image in another split"]
+    assert found(leak, "no test image") == "1 groups: 0.png = 15.png"
+    show(leak, tmp_path)
+    assert json.loads((tmp_path / "data.json").read_text())["equal"] == {"novel": 1, "across": 0, "within": 0}
+    assert "1 groups of equal images are in the test split and another; 'mlcl data verify" in capsys.readouterr().err
 
 
 def test_classes_shared_with_another_data_set_are_counted(tmp_path):

@@ -51,7 +51,7 @@ class Checkout:
     def configure(self, config):
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
 
-    def start(self, *arguments, config="config.yaml"):
+    def start(self, *arguments, config="config.yaml", **options):
         path = os.pathsep.join([str(BIN), os.environ["PATH"]])
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", *arguments, "--configfile", config],
@@ -60,6 +60,7 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            **options,
         )
 
     def snakemake(self, *arguments, config="config.yaml"):
@@ -262,7 +263,7 @@ def test_partial_targets(checkout):
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        (("episodes",), 5, "config: episodes: is no key of the config; check its spelling"),
+        (("episodes",), 5, "config.yaml: episodes: is no key of the config; check its spelling"),
         (("methods", "multi_level", "objective", "levels"), {9: 1}, "takes conv4's levels 1 to 4, not 9"),
         (("evaluation", "shots"), ["one"], "evaluation.shots.0: Input should be a valid integer"),
         (("datasets", "plain", "size"), 20, "give the data set another name in the config"),
@@ -297,6 +298,35 @@ def test_impossible_episodes_stop_with_the_reason_and_leave_the_results(checkout
         assert done.returncode != 0
         assert message in done.stdout + done.stderr
     assert all(path.exists() for path in files)
+
+
+def test_impossible_tasks_stop_before_the_first_packing(tmp_path):
+    checkout = Checkout(tmp_path)
+    checkout.configure(changed(("evaluation", "way"), 7))
+    done = checkout.snakemake()
+    assert done.returncode != 0
+    assert "evaluation: plain: split test has 6 classes, fewer than the 7 of way: 7" in done.stdout + done.stderr
+    assert not list(tmp_path.glob("data/packed/*/images.npy*"))
+    assert not list(checkout.results.glob("logs/train"))
+
+
+def test_a_model_that_an_unfinished_training_replaced_is_made_again(checkout):
+    model = checkout.results / "models" / "plain" / "multi_level" / "0" / "model.safetensors"
+    before = model.read_bytes()
+    checkout.configure(changed(("training", "epochs"), 1000))
+    with checkout.start("train", start_new_session=True) as process:
+        wait_for(lambda: not model.exists(), process)
+        os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+        process.communicate()
+    assert not model.exists()
+    checkout.configure(CONFIG)
+    done = checkout.snakemake()
+    assert done.returncode == 0, done.stderr
+    assert model.read_bytes() == before
+    assert checkout.jobs() == {}
+    model.unlink()  # by hand, to save room
+    assert checkout.jobs() == {}
+    assert checkout.snakemake(str(model.relative_to(checkout.results))).returncode == 0
 
 
 def test_experiments_at_once_pack_their_data_once(tmp_path):

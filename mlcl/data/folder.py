@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -25,7 +27,9 @@ def source(spec: config.Folder, folder: Path) -> Source:
     super-classes where the folders nest. Raises `UserError` where there are too few classes, split.csv is wrong, or a
     name cannot be written into a table.
     """
-    files = listing(folder)
+    files, others = listing(folder)
+    if others := [path for path in others if path != folder / "split.csv"]:
+        print(f"{folder}: {counted(others)} passed over, being no images", file=sys.stderr, flush=True)
     for *_, path in files:
         name = str(path.relative_to(folder))
         if NO_TEXT.search(name):
@@ -46,18 +50,20 @@ def source(spec: config.Folder, folder: Path) -> Source:
     )
 
 
-def listing(folder: Path) -> list[tuple[str, str, Path]]:
-    """Super-class (or nothing), class and path of every image, in the order of their paths.
+def listing(folder: Path) -> tuple[list[tuple[str, str, Path]], list[Path]]:
+    """Super-class (or nothing), class and path of every image, in the order of their paths; and the files that are no
+    images.
 
-    Raises `UserError` where there is none, or where they lie at several depths.
+    Raises `UserError` where there is no image, where they lie at several depths, and for a class without any.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: is no folder; set the data set's path to the one that holds the classes' folders")
-    paths = images.below(folder)
+        raise UserError(f"{folder}: is no folder; name the one that holds the classes' folders")
+    paths, others = images.below(folder)
     files = []
-    depths = {len(path.relative_to(folder).parts) for path in paths}
-    if not depths <= {2} and not depths <= {3}:
-        where = "outside of any class" if 1 in depths else "at several depths"
+    first = {len(path.relative_to(folder).parts): path for path in reversed(paths)}  # by depth
+    if not first.keys() <= {2} and not first.keys() <= {3}:
+        places = ", ".join(str(path) for _, path in sorted(first.items())[:2])
+        where = f"outside of any class ({first[1]})" if 1 in first else f"at several depths ({places})"
         raise UserError(f"{folder}: holds images {where}; lay them out as <class>/* or <super-class>/<class>/*")
     for path in paths:
         *above, name, _ = path.relative_to(folder).parts
@@ -65,7 +71,27 @@ def listing(folder: Path) -> list[tuple[str, str, Path]]:
         files.append(("/".join(above), "/".join([*above, name]), path))
     if not files:
         raise UserError(f"{folder}: holds no images; lay them out as <class>/*.jpg or <super-class>/<class>/*.jpg")
-    return files
+    filled = {above for path in paths for above in path.parents}
+    for empty in _folders(folder, max(first) - 1):
+        if empty not in filled:
+            raise UserError(
+                f"{empty}: holds no images ({', '.join(sorted(images.EXTENSIONS))}); add some, or remove it"
+            )
+    return files, others
+
+
+def _folders(folder: Path, depth: int) -> Iterator[Path]:
+    """Those down to a depth, without hidden ones and links to folders above, as in `images.below`."""
+    for place in sorted(folder.iterdir()) if depth else ():
+        if place.name[0] != "." and place.is_dir() and not folder.resolve().is_relative_to(place.resolve()):
+            yield place
+            yield from _folders(place, depth - 1)
+
+
+def counted(paths: Sequence[Path]) -> str:
+    """How many files, and which: 3 files (a.txt and 2 more)."""
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+    return f"{len(paths)} file{'s' if more else ''} ({paths[0]}{more})"
 
 
 def _read_split(path: Path, names: set[str]) -> dict[str, str]:

@@ -24,16 +24,20 @@ TURNS = {  # by EXIF's orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-LARGEST = 100_000_000  # pixels: what asks for more memory than that is no photograph
+LARGEST = 250_000_000  # pixels, more than telephones take: what asks for more memory than that is no photograph
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which only warns
 
 
-def below(folder: Path) -> list[Path]:
-    """The images in a folder and in those within it or linked there, in the order of their paths.
+def below(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The images in a folder and in those within it or linked there, in the order of their paths; and what else there
+    is, likewise.
 
     What is hidden, such as .ipynb_checkpoints, is passed over. Raises OSError where a folder may not be read.
     """
-    return sorted(path for path in _files(folder, ()) if path.suffix.lower() in EXTENSIONS)
+    images, others = [], []
+    for path in sorted(_files(folder, ())):
+        (images if path.suffix.lower() in EXTENSIONS else others).append(path)
+    return images, others
 
 
 def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
@@ -71,6 +75,8 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
     except UserError:
         raise
     except Exception as error:  # Pillow's readers fail in many ways on what is damaged
+        if isinstance(error, OSError) and error.strerror:
+            raise UserError(f"{name}: cannot be read: {error.strerror}") from error
         reason = " ".join(str(error).split())
         raise UserError(f"{name}: cannot be read as an image ({reason}); replace it with an intact copy") from error
     if crop:

@@ -12,6 +12,7 @@ import math
 import multiprocessing
 import os
 import pkgutil
+import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -139,7 +140,7 @@ def _pack(source: Source, folder: Path) -> None:
         manifest = {
             **source.provenance,
             "images": len(order),
-            "splits": {name: _size(classes[classes["split"] == name]) for name in SPLITS},
+            "splits": sizes(source),
             "shape": source.shape,
             "flip": source.flip,
             "mean": mean,
@@ -176,7 +177,8 @@ def _decoded(source: Source, start: int) -> Iterator[np.ndarray]:
 
 
 def _end_with_parent() -> None:
-    """Have this worker end when its parent does, also where the parent is killed."""
+    """Have this worker end when its parent does, also where the parent is killed: the terminal's Ctrl-C is for that."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
         connection.wait([multiprocessing.parent_process().sentinel])
@@ -251,5 +253,13 @@ def _runs(rows: np.ndarray) -> Iterator[tuple[int, int]]:
     return pairwise([0, *ends])
 
 
-def _size(classes: pd.DataFrame) -> dict[str, int]:
-    return {"classes": len(classes), "smallest_class": int(classes["count"].min()) if len(classes) else 0}
+def sizes(source: Source) -> dict[str, dict[str, Any]]:
+    """What `episodes.check_tasks` asks of each split: how many classes and images it has, and its smallest class."""
+    classes, found = _classes(source), {}
+    for name in SPLITS:
+        of = classes[classes["split"] == name].sort_values("count", kind="stable")
+        smallest, count = (of["class"].iloc[0], int(of["count"].iloc[0])) if len(of) else ("", 0)
+        found[name] = {
+            "classes": len(of), "images": int(of["count"].sum()), "smallest": smallest, "smallest_class": count,
+        }  # fmt: skip
+    return found

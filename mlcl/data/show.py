@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from PIL import Image, ImageDraw
 from mlcl.data.catalogue import DATASETS, PUBLIC
 from mlcl.data.images import resize
 from mlcl.data.packed import SPLITS, Packed
+from mlcl.data.twins import twins
 from mlcl.files import replacing
 
 ROWS, COLUMNS = 12, 10  # classes shown of each split, images of each class
@@ -40,22 +42,31 @@ UNKNOWN = Origin("unknown", "unknown")
 
 
 def show(folder: Path, out: Path) -> None:
-    """Write out/sheet.png, out/classes.png and out/data.json.
+    """Write out/sheet.png, out/classes.png and out/data.json; says so where images of the test split are in others too.
 
     Raises `UserError` where the folder holds no packed data set.
     """
     packed = Packed(folder)
+    known = facts(packed)
+    if novel := known["equal"]["novel"]:
+        print(
+            f"{folder}: {novel} groups of equal images are in the test split and another; "
+            f"'mlcl data verify {folder}' names some, remove them and pack it again",
+            file=sys.stderr,
+            flush=True,
+        )
     files = [out / name for name in ("sheet.png", "classes.png", "data.json")]
     with replacing(*files) as (sheet_file, classes_file, facts_file):
         sheet(packed).save(sheet_file, format="png", optimize=True)
         histograms(packed).savefig(classes_file, format="png", metadata={"Software": None})
-        facts_file.write_text(json.dumps(facts(packed), indent=2, ensure_ascii=False) + "\n")
+        facts_file.write_text(json.dumps(known, indent=2, ensure_ascii=False) + "\n")
 
 
 def facts(packed: Packed) -> dict[str, Any]:
-    """Name, source, licence, citation, counts of each split's classes and images, image size and checksums.
+    """Name, source, licence, citation, counts of each split's classes and images, image size, groups of equal images
+    and checksums.
 
-    `image` is [H, W, C]; `sha256` is of the files of the packed form.
+    `image` is [H, W, C]; `equal` as in `Twins`; `sha256` is of the files of the packed form.
     """
     source = packed.manifest["dataset"]["source"]
     known = DATASETS[PUBLIC[source]] if source in PUBLIC else OWN.get(source, UNKNOWN)
@@ -70,6 +81,7 @@ def facts(packed: Packed) -> dict[str, Any]:
             for name in SPLITS
         },
         "image": list(packed.images.shape[1:]),
+        "equal": {kind: len(groups) for kind, groups in twins(packed)._asdict().items()},
         "sha256": packed.manifest["sha256"],
     }
 

@@ -38,7 +38,7 @@ def open_source(spec: config.Dataset, root: Path, copy: Path | None = None) -> S
         return module.source(spec)
     if copy is not None and not copy.exists():
         raise UserError(f"--from: {copy} does not exist")
-    folder = root.resolve() / (spec.path or f"data/raw/{PUBLIC[spec.source]}")
+    folder = root.resolve() / Path(spec.path or f"data/raw/{PUBLIC[spec.source]}").expanduser()
     if spec.source in PUBLIC and (copy is not None or spec.path is None):
         from mlcl.data.download import complete
 

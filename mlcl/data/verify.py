@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 
 from mlcl.data import splits
 from mlcl.data.packed import FILES, SPLITS, Packed
+from mlcl.data.twins import Group, twins
 from mlcl.errors import UserError
 from mlcl.files import sha256
 
@@ -83,17 +83,17 @@ def _as_published(table: pd.DataFrame, source: str) -> tuple[bool, str]:
 
 
 def _duplicates(packed: Packed) -> Iterator[Check]:
-    """Images that are equal pixel by pixel; across splits they leak, within one they are noted."""
-    table = packed.classes["split"].to_numpy()[packed.labels]
-    hashes = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in packed.images]
-    groups = pd.Series(range(len(hashes))).groupby(hashes).agg(list)
-    twins = [rows for rows in groups if len(rows) > 1]
-    across = [rows for rows in twins if len(set(table[rows])) > 1]
-    into_test = [rows for rows in across if "test" in table[rows]]
-    named = "; ".join(" = ".join(_origin(packed, row) for row in rows) for rows in twins[:3])
-    yield Check("no test image in another split", not into_test, f"{len(into_test)} groups of equal images")
-    found = f"{len(across)} groups across splits, {len(twins) - len(across)} within"
-    yield Check("other equal images (noted)", True, f"{found}: {named}" if named else found)
+    """Across splits they leak, within one they are noted."""
+    novel, across, within = twins(packed)
+    yield Check("no test image in another split", not novel, _named(packed, f"{len(novel)} groups", novel))
+    found = f"{len(across)} groups across train and val, {len(within)} within a split"
+    yield Check("other equal images (noted)", True, _named(packed, found, [*across, *within]))
+
+
+def _named(packed: Packed, found: str, groups: list[Group]) -> str:
+    """With the first three groups of equal images."""
+    named = "; ".join(" = ".join(_origin(packed, row) for row in rows) for rows in groups[:3])
+    return f"{found}: {named}" if named else found
 
 
 def _origin(packed: Packed, row: int) -> str:

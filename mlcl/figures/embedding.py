@@ -68,7 +68,7 @@ def draw(unseen: Unseen) -> dict[str, bytes]:
             levels = enumerate(unseen.features[title].levels, start=1)
             for axes, (level, vectors) in zip(panels[place], levels, strict=False):
                 axes.set_visible(True)
-                if place == 0:
+                if not any(above.get_visible() for above in panels[:place, level - 1]):  # the first that has it
                     axes.set_title(f"level {level}", fontsize="small")
                 points = flat(unit(vectors[rows]), name)
                 for label, look in looks(list(names)).items():

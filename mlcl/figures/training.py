@@ -18,6 +18,8 @@ from mlcl.figures.style import drawn, legend_shape, looks, styled
 from mlcl.files import write_all
 
 VALIDATION = {"val_last_level": "-", "val_ensemble": "--"}
+NO_PARTS = ("dataset", "title", "epoch", "learning_rate", "loss", "accuracy")  # other columns, not of the loss
+HOLLOW = {"val_ensemble": {"markerfacecolor": "white"}}  # a single validation has no line
 # The later a level, the fuller its line: those of the last, of the one before it, and so on.
 DASHES = ("-", (0, (5, 2)), (0, (3, 1, 1, 1)))
 OTHERS = {
@@ -77,12 +79,12 @@ def curves(means: pd.DataFrame) -> dict[str, bytes]:
                 _plot(lower, own, VALIDATION, look)
             upper.set_title(dataset, fontsize="medium")
             lower.set_xlabel("epoch")
-            lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+            lower.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         panels[0, 0].set_ylabel("loss on the base classes")
         panels[1, 0].set_ylabel("validation accuracy (%)")
         present = {name: dash for name, dash in lines.items() if name in means}
-        _key(panels[0, -1], {_words(name): dash for name, dash in reversed(present.items())})
-        _key(panels[1, -1], {_words(name): dash for name, dash in VALIDATION.items()})
+        _key(panels[0, -1], dict(reversed(present.items())))
+        _key(panels[1, -1], VALIDATION, marker="o")
         handles = [Line2D([], [], label=title, markersize=4.5, **look) for title, look in looks(titles).items()]
         figure.legend(handles=handles, loc="outside upper center", ncols=fitting, frameon=False)
         return drawn(figure)
@@ -93,11 +95,13 @@ def _dashes(columns: Iterable[str]) -> dict[str, object]:
     levels, early = _numbers("level", columns), _numbers("cross_entropy_level", columns)  # those of deep supervision
     sparser = ((0, (1, 1.5 * gap)) for gap in count(1))
     dots = max([3, *early]) + 3
-    return (
+    known = (
         {f"level{level}": dash for level, dash in zip(levels[::-1], chain(DASHES, sparser), strict=False)}
         | {f"cross_entropy_level{level}": (0, (8, 1.5, *(dots - level) * (1, 1.5))) for level in early}
         | OTHERS
     )
+    own = [name for name in columns if name not in {*known, *VALIDATION, *NO_PARTS}]  # a user's losses
+    return known | {name: (0, (2, 1, 2, 2 + place)) for place, name in enumerate(own)}
 
 
 def _numbers(prefix: str, columns: Iterable[str]) -> list[int]:
@@ -113,12 +117,17 @@ def _plot(axes: Axes, own: pd.DataFrame, lines: Mapping[str, object], look: Mapp
             scale = 100 if name in VALIDATION else 1
             every = max(1, len(known) // 10)  # a marker at each of a hundred epochs would hide the line
             style = look | {"linestyle": dash, "linewidth": 1.2, "markersize": 3.5, "markevery": every}
+            style |= HOLLOW.get(name, {})
             axes.plot(known["epoch"], scale * known[name], **style)
 
 
-def _key(axes: Axes, dashes: Mapping[str, object]) -> None:
+def _key(axes: Axes, dashes: Mapping[str, object], **marked: str) -> None:
     """What the dashes mean, whatever the colour: beside the axes, where it hides no curve."""
-    handles = [Line2D([], [], color="0.3", linewidth=1.2, linestyle=dash, label=name) for name, dash in dashes.items()]
+    style = {"color": "0.3", "linewidth": 1.2, "markersize": 3.5} | marked
+    handles = [
+        Line2D([], [], linestyle=dash, label=_words(name), **style | HOLLOW.get(name, {}))
+        for name, dash in dashes.items()
+    ]
     axes.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", handlelength=4, frameon=False
     )

@@ -126,6 +126,13 @@ def _accuracy(study: Study, run: Run, shot: int, role: str) -> str:
     return shown(*interval(found))
 
 
+# What `_loss` puts into words, and what the card has elsewhere.
+SAID = {
+    "cross_entropy", "deep_supervision", "self_distillation", "contrast", "levels", "temperature", "projection",
+    "distillation",
+}  # fmt: skip
+
+
 def _loss(spec: config.Objective) -> str:
     """As cross-entropy + supcon at levels 3 (weight 0.5), 4."""
     parts = []
@@ -136,6 +143,8 @@ def _loss(spec: config.Objective) -> str:
         parts.append("cross-entropy" + _at(spec.deep_supervision) + (taught or ""))
     if spec.levels:
         parts.append(spec.contrast + _at(spec.levels))
+    others = spec.model_dump(exclude=SAID, exclude_defaults=True)  # a user's own
+    parts += [f"{key} {value}" for key, value in others.items()]
     learnt = spec.distillation and f", {spec.distillation.weight:g} of it distillation from {spec.distillation.teacher}"
     return " + ".join(parts) + (learnt or "")
 
@@ -209,7 +218,8 @@ def _card(folder: Path) -> Card:
     facts_file = folder / "data.json"
     try:
         facts = json.loads(facts_file.read_text())
-    except (OSError, ValueError) as error:
+        _ = facts["equal"]  # which an older version did not write
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{facts_file}: cannot be read ({error}); make it with mlcl data show") from error
     pictures, figures = (
         [_figure(folder, name) for name in names] for names in (("sheet", "classes"), UNSEEN_FIGURES)

@@ -22,7 +22,8 @@ try:
     if workflow.is_main_process:
         for file in workflow.configfiles:
             read(file)  # as Snakemake has, but for keys that are there twice
-    experiment = Experiment.parse(config, "config")
+    source = workflow.configfiles[-1] if workflow.configfiles else "config"
+    experiment = Experiment.parse(config, str(source))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -130,7 +131,7 @@ def check_packed(name, spec):
     """Stop before any output is deleted where the data that is there does not fit the config."""
     try:
         if manifest := definition.check(files.manifest(name).parent, spec):
-            check_tasks(experiment, name, manifest)
+            check_tasks(experiment, name, manifest["splits"])
     except UserError as error:
         raise WorkflowError(str(error)) from None
 
@@ -157,6 +158,18 @@ def link_packed(name):
 for name, spec in experiment.datasets.items():
     check_packed(name, spec)
     link_packed(name)
+
+
+def lost():
+    """The models that were there until a training of another recipe began, which did not end: nothing else would make
+    them again once the config is as it was. That of a run whose record is there was deleted by hand, to save room.
+    """
+    for run in ("/".join(map(str, run)) for run in product(*RUNS.values())):
+        parts = files.model(run), files.records(run) / "run.json"
+        if recorded(f"evaluations/{run}.parquet") and not any(
+            part.exists() for part in parts
+        ):
+            yield f"models/{run}/model.safetensors"
 
 
 def recorded(file):
