@@ -37,18 +37,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def data(given: argparse.Namespace) -> None:
-    from mlcl import config
     from mlcl.data import definition, sources
-    from mlcl.data.pack import pack, sizes
-    from mlcl.episodes import check_tasks
+    from mlcl.data.pack import pack
 
     name, spec = _dataset(given.name)
     out = given.out or PACKED / name
     definition.check(out, spec)
-    source = sources.open_source(spec, given.root, given.copy)
-    if given.experiment:
-        check_tasks(config.part(config.Experiment, given.experiment), out.name, sizes(source))
-    pack(source, out)
+    pack(sources.open_source(spec, given.root, given.copy), out)
 
 
 def verify(given: argparse.Namespace) -> None:
@@ -292,9 +287,6 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--from", dest="copy", type=Path, metavar="PATH", help="a copy of its files at hand")
     command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="where relative paths start")
     command.add_argument("--out", type=Path, metavar="DIR", help="default: data/packed/DATASET")
-    command.add_argument(
-        "--experiment", metavar="SPEC", help="JSON, or a config file; stop where its tasks ask for more images"
-    )
 
     command = stage(verify, "Check a packed data set (mlcl data verify): counts, splits, duplicates, ...", "data ")
     command.add_argument("name", metavar="DATASET", help="its folder, or the folder's name below data/packed")

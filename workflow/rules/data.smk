@@ -5,10 +5,6 @@ rule data:
 
 # The packed data are shared by experiments, which may run at the same time, and Snakemake deletes a job's outputs before
 # it starts and where it fails: so the output is a link to their manifest.
-# What the experiment asks of the images is no parameter: another evaluation packs nothing anew.
-tasks = experiment.model_dump_json()
-
-
 rule pack:
     output:
         "packed/{dataset}.json",
@@ -26,5 +22,5 @@ rule pack:
         dataset=dataset,
         code=packing_code,
     shell:
-        "mlcl data {params.dataset:q} --root ../.. --out {params.folder} --experiment <(printf %s {tasks:q}) 2>&1 | tee {log}"
+        "mlcl data {params.dataset:q} --root ../.. --out {params.folder} 2>&1 | tee {log}"
         " && ln -sf ../{params.folder}/manifest.json {output}"
