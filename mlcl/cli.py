@@ -213,7 +213,7 @@ def tensorboard(given: argparse.Namespace) -> None:
 def compare(given: argparse.Namespace) -> None:
     from mlcl.compare import compare
 
-    table = compare(given.first, given.second)
+    table = compare(given.first, given.second, given.representations)
     forms = dict.fromkeys(["first", "second"], "{:.2f}".format) | {"difference": "{:+.2f}".format}
     forms |= {"ci95": "± {:.2f}".format} | dict.fromkeys(["p", "p_holm"], "{:.2g}".format)
     print(
@@ -393,6 +393,10 @@ def parser() -> argparse.ArgumentParser:
     command = stage(compare, "Compare two runs on the same episodes: paired differences, intervals, p-values.")
     for name in ("first", "second"):
         command.add_argument(name, type=Path, metavar="EVALUATION", help="a parquet file of `mlcl evaluate`")
+    command.add_argument(
+        "--representations", nargs=2, default=(), metavar=("OF_FIRST", "OF_SECOND"),
+        help="as in level4 mean_probability; by default all that both have",
+    )  # fmt: skip
 
     command = stage(classify, "Name images of your own by a few labelled ones, of any classes.")
     command.add_argument("--model", type=Path, required=True, metavar="FILE", help="model.safetensors")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,11 +12,13 @@ from mlcl.errors import UserError
 from mlcl.evaluations import KEYS
 
 
-def compare(first: Path, second: Path) -> pd.DataFrame:
-    """The second minus the first: a row for each shot, processing, classifier and representation that both have.
+def compare(first: Path, second: Path, representations: Sequence[str] = ()) -> pd.DataFrame:
+    """The second minus the first: a row for each shot, processing, classifier and representation that both have; or, of
+    two `representations`, the second run by the second minus the first run by the first.
 
     Columns: the keys, the two accuracies, difference and ci95 in percent, p of the paired t test, and p_holm,
-    corrected for the number of rows. Raises `UserError` where the two are of different data or episodes.
+    corrected for the number of rows. Raises `UserError` where the two are of different data or episodes, and where one
+    lacks its representation.
     """
     one, two = evaluations.read(first), evaluations.read(second)
     if one.run[0] != two.run[0] or (None not in (one.data, two.data) and one.data != two.data):
@@ -26,12 +29,17 @@ def compare(first: Path, second: Path) -> pd.DataFrame:
                 f"{second}: was evaluated with {key} {two.protocol[key]}, and {first} with {value}; evaluate both with "
                 "the same config"
             )
-    sides = [found.rows.pivot(index=KEYS, columns="episode", values="accuracy") for found in (one, two)]
+    frames = [one.rows, two.rows]
+    if representations:
+        wanted = zip((first, second), frames, representations, strict=True)
+        both = f"{representations[1]} \N{MINUS SIGN} {representations[0]}"
+        frames = [_solved_by(*each).assign(representation=both) for each in wanted]
+    sides = [frame.pivot(index=KEYS, columns="episode", values="accuracy") for frame in frames]
     if not sides[0].columns.equals(sides[1].columns):
         counts = " and ".join(str(len(side.columns)) for side in sides)
         raise UserError(f"{second}: met other episodes than {first} ({counts}); evaluate both with the same config")
     rows = []
-    for key in one.rows.set_index(KEYS).index.unique().intersection(sides[1].index, sort=False):
+    for key in frames[0].set_index(KEYS).index.unique().intersection(sides[1].index, sort=False):
         a, b = (100 * side.loc[key].to_numpy() for side in sides)
         found = statistics.effect([b - a])
         rows.append([*key, a.mean(), b.mean(), found.mean, found.half_width, found.p])
@@ -39,3 +47,11 @@ def compare(first: Path, second: Path) -> pd.DataFrame:
         raise UserError(f"{second}: has no shot, processing, classifier and representation in common with {first}")
     table = pd.DataFrame(rows, columns=[*KEYS, "first", "second", "difference", "ci95", "p"])
     return table.assign(p_holm=statistics.holm(table["p"]))
+
+
+def _solved_by(path: Path, rows: pd.DataFrame, representation: str) -> pd.DataFrame:
+    found = rows[rows["representation"] == representation]
+    if found.empty:
+        known = ", ".join(rows["representation"].unique())
+        raise UserError(f"{path}: has no representation {representation} among {known}")
+    return found

@@ -50,6 +50,21 @@ def test_a_run_with_itself_differs_in_nothing(tmp_path, capsys):
     assert f"first: {path}" in shown
 
 
+def test_one_representation_against_another(tmp_path, capsys):
+    paths = [evaluation(tmp_path / f"{name}.parquet", seed) for seed, name in enumerate("ab")]
+    table = compare(*paths, ("level4", "level1"))
+    assert table["representation"].tolist() == ["level1 \N{MINUS SIGN} level4"] * 2
+    a, b = (frame[frame["shot"] == 5] for frame in map(pd.read_parquet, paths))
+    a, b = a[a["representation"] == "level4"]["accuracy"], b[b["representation"] == "level1"]["accuracy"]
+    low, high = stats.ttest_rel(100 * b, 100 * a).confidence_interval()
+    row = table.iloc[1]
+    assert (row["difference"] - row["ci95"], row["difference"] + row["ci95"]) == pytest.approx((low, high))
+    cli.main(["compare", *map(str, paths), "--representations", "level4", "level1"])
+    assert "level1 \N{MINUS SIGN} level4" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"b\.parquet: has no representation ensemble among level1, level4"):
+        compare(*paths, ("level4", "ensemble"))
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [
