@@ -64,8 +64,10 @@ def test_what_was_deleted_to_save_room_is_done(tmp_path):
     write(results / "evaluations/d/one/0.parquet")
     log = results / "logs/features/d/one/0.log"
     write(log, "d/one/0 100% 9,000 images/s, 00:00 left\n")
+    write(results / "models/d/one/0/model.safetensors")
     assert lines(tmp_path)[0]["features d/one/0"].startswith("running  d/one/0 100%")  # another time
     os.utime(log, (0, 0))
+    (results / "models/d/one/0/model.safetensors").unlink()
     jobs, last = lines(tmp_path)
     assert jobs["train d/one/0"] == jobs["features d/one/0"] == "done, and deleted since"
     assert jobs["evaluate d/one/0"] == "done"
