@@ -214,7 +214,7 @@ def evaluations(experiment: Experiment, folder: Path) -> list[Path]:
         paths[-1].parent.mkdir(parents=True, exist_ok=True)
         accuracy = rng.integers(15, 76, len(frame)) / 75
         made = frame.assign(accuracy=accuracy)
-        files.write(paths[-1], (dataset, method, seed), made, spec, {"images.npy": dataset}, None)
+        files.write(paths[-1], (dataset, method, seed), made, spec, {"images.npy": dataset}, {})
     return paths
 
 

@@ -190,7 +190,7 @@ def test_another_recipe_seed_code_or_data_does_not_continue_a_training(tiny_data
     if other == "seed":
         seed = 1
     if other == "code":
-        monkeypatch.setattr("mlcl.train.fingerprint", lambda _: "of other code")
+        monkeypatch.setattr("mlcl.train.CODE", "of other code")
     found = weights(run(tiny_data, tmp_path, spec, seed))
     assert f"{state}: is of another recipe, data, version or device; not continued" in capsys.readouterr().err
     assert state.read_bytes() == before
