@@ -170,7 +170,8 @@ def lost():
     """The models that were there until a training of another recipe began, which did not end: nothing else would make
     them again once the config is as it was. That of a run whose record is there was deleted by hand, to save room.
     """
-    for run in ("/".join(map(str, run)) for run in product(*RUNS.values())):
+    runs = product(*RUNS.values()) if workflow.is_main_process else ()
+    for run in ("/".join(map(str, run)) for run in runs):
         parts = files.model(run), files.records(run) / "run.json"
         if recorded(f"evaluations/{run}.parquet") and not any(
             part.exists() for part in parts
