@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     if words[:1] == ["data"] and words[1:2] and words[1] in ("verify", "show"):
         words = words[1:]  # `mlcl data NAME` takes any other word for a data set
     given = parser().parse_args(words)
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no UTF-8
     try:
         given.run(given)
     except UserError as error:

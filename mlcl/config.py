@@ -548,7 +548,7 @@ def part(kind: type[T], text: str) -> T:
     if text.lstrip().startswith("{"):
         try:
             values = config_text.parse(text)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise UserError(f"the JSON given: is not JSON: {' '.join(str(error).split())}") from error
         return config_text.validated(kind, values, "the JSON given")
     path, _, keys = text.partition(":")

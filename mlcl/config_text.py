@@ -19,7 +19,7 @@ def read(path: str | Path) -> Any:
         return parse(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give the path of a config file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # other bytes than UTF-8, a date that there is not
         raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from error
 
 
@@ -54,11 +54,20 @@ class EachKeyOnce(yaml.SafeLoader):
 
 def _steps(loc: Sequence[Any], values: Any) -> Iterator[str]:
     """Those of an error's place that are keys: not the kinds that were tried, nor that of a data set."""
+    kind = None
     for step in loc:
-        inside = isinstance(values, dict)
-        if "[" not in str(step) and not (inside and step == values.get("source")):
-            yield str(step)
-            values = values.get(step) if inside else None
+        if not isinstance(values, dict | list | tuple):
+            return
+        if "[" in str(step):
+            continue
+        if isinstance(values, dict) and step == values.get("source") and kind is not values:
+            kind = values  # the next one may be a key of that name
+            continue
+        yield str(step)
+        try:
+            values = values[step]
+        except (LookupError, TypeError):  # a key that is missing, or was given to all methods at once
+            values = {}
 
 
 def validated(kind: Any, values: Any, source: str) -> Any:

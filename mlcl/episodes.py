@@ -67,10 +67,10 @@ def check_tasks(experiment: config.Experiment, name: str, splits: Mapping[str, d
     images = splits["train"].get("images", math.inf)
     for key, method in experiment.recipes.items():
         validation, size = method.training.validation, method.training.batch_size
-        tasks.append((f"methods.{key}.training.validation", "val", validation, validation.shot))
+        tasks.append((f"{key}: training.validation", "val", validation, validation.shot))
         if size > images:
             raise UserError(
-                f"config: methods.{key}.training.batch_size: {size} is more than the {images} base images of {name}"
+                f"config: {key}: training.batch_size: {size} is more than the {images} base images of {name}; lower it"
             )
     for key, split, task, shot in tasks:
         of = splits[split]

@@ -74,7 +74,7 @@ def write(
 
 
 def read(path: Path) -> Found:
-    """Raises `UserError` where the file is no evaluation of one run."""
+    """Raises `UserError` where the file is no evaluation of one run, or holds an episode twice."""
     try:
         table = pyarrow.parquet.read_table(path, columns=COLUMNS, partitioning=None)
         about = json.loads(table.schema.metadata[b"mlcl"])
@@ -92,4 +92,6 @@ def read(path: Path) -> Found:
     runs = list(frame[COLUMNS[:3]].drop_duplicates().itertuples(index=False, name=None))
     if len(runs) != 1:
         raise UserError(f"{path}: holds {len(runs)} runs, where an evaluation holds one; run mlcl evaluate again")
+    if frame.duplicated([*KEYS, "episode"]).any():
+        raise UserError(f"{path}: holds an episode twice; run mlcl evaluate again")
     return Found(runs[0], frame, protocol, data, made_by, chosen, weights)

@@ -60,6 +60,8 @@ def load(path: Path, of: Mapping[str, Any] | None = None) -> Features:
         raise UserError(f"{path}: holds no readable features ({error}); make them with 'mlcl {maker}'") from error
     for key, value in (of or {}).items():
         if found.images.get(key) != value:
-            other = "other data" if key == "data" else f"{key} {found.images.get(key)}, not {value}"
-            raise UserError(f"{path}: is of {other}; make it again with 'mlcl {maker}'")
+            other = "is of other data" if key == "data" else f"is of {key} {found.images.get(key)}, not {value}"
+            if not found.images:
+                other = "does not say of which images it is"
+            raise UserError(f"{path}: {other}; make it again with 'mlcl {maker}'")
     return found

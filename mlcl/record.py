@@ -101,12 +101,12 @@ def check(
     data or with another teacher; a teacher's file that is not there may be any."""
     same = False
     with suppress(ValidationError):  # of a version of this package that had other keys
-        same = config.identity(config.Method.model_validate(made_by["method"])) == config.identity(method)
+        same = config.identity(config.Method.model_validate(made_by.get("method"))) == config.identity(method)
     if not same:
         raise UserError(
             f"{path}: was trained by another recipe than the config's; give the method another name, or delete it"
         )
-    if data and identity(made_by["data"]) != data.identity:
+    if data and identity(made_by.get("data") or {}) != data.identity:
         raise UserError(f"{path}: was trained on other data than those in {data.folder}; delete it to train anew")
     if teacher and teacher.exists() and made_by.get("teacher") != sha256(teacher):
         raise UserError(f"{path}: has learnt from another model than {teacher}; delete it to train anew")

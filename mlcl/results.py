@@ -69,8 +69,9 @@ def check(path: Path, evaluation: Evaluation, method: Method, data: dict[str, st
         raise UserError(f"{path}: is of other data than what is there")
     for key, value in made_by.items():
         if found.made_by.get(key) != value:
-            other = "of another encoder" if key == "model" else f"made by other code ({key})"
-            raise UserError(f"{path}: is {other} than what is there")
+            what = "encoder" if key == "model" else f"code ({key})"
+            other = f"is of another {what} than what is there" if key in found.made_by else f"names no {what}"
+            raise UserError(f"{path}: {other}")
 
 
 def summarize(accuracies: dict[Cell, np.ndarray]) -> pd.DataFrame:
@@ -133,8 +134,6 @@ def _check_protocol(path: Path, protocol: dict, asked: Evaluation) -> None:
 
 def _by_episode(path: Path, frame: pd.DataFrame, evaluation: Evaluation, method: Method) -> pd.DataFrame:
     """One run's accuracies: a row per shot, processing, classifier and representation, a column an episode."""
-    if frame.duplicated([*KEYS, "episode"]).any():
-        raise UserError(f"{path}: holds an episode twice; run mlcl evaluate again")
     if set(frame["episode"]) != set(range(evaluation.episodes)):
         raise UserError(
             f"{path}: holds {frame['episode'].nunique()} episodes, where the config asks for those from 0 to "

@@ -78,7 +78,12 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
             until = math.inf  # what is left of this run takes seconds, and elsewhere the model may not be at hand
         made_by = {"model": sha256(model), "extract": extract.CODE}
         solved_by = made_by | {"evaluate": CODE}
-        evaluated = _evaluated(evaluation, spec, experiment.recipes[method], data, solved_by)
+        evaluated = _evaluated(evaluation, spec, experiment.recipes[method], data, solved_by) and (
+            files.choices(name).exists() or not spec.choose
+        )
+        if not evaluated:  # by features that are all of one precision: copies are about to be made in this one
+            precision = experiment.recipes[method].training.precision
+            made_by["precision"] = hardware.precision(devices[0], precision)
         extracted = {split: _extracted(files.features(name, split), split, data, made_by) for split in spec.splits}
         if not all(extracted.values()):
             with Stage(f"features {name}", until):

@@ -34,8 +34,8 @@ def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
         inputs = (features,)
         teacher = experiment.teacher(run)
         needs = (manifest, results.model(teacher)) if teacher else (manifest,)
-        record, evaluation = results.records(run) / "run.json", results.evaluation(run)
-        yield Step(f"train {run}", results.model(run), results.log(f"train/{run}"), needs, record)
+        metrics, evaluation = results.records(run) / "metrics.csv", results.evaluation(run)
+        yield Step(f"train {run}", results.model(run), results.log(f"train/{run}"), needs, metrics)
         yield Step(f"features {run}", features, results.log(f"features/{run}"), (results.model(run),), evaluation)
         if experiment.evaluation.support_copies:
             inputs = (features, results.features(run, "copies"))
@@ -52,8 +52,8 @@ def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
 def figures(experiment: Experiment, results: Files) -> Iterator[Step]:
     """The jobs that draw the methods: not what sweeps vary around them."""
     folder, log = results.folder / "figures", results.log("figures/training")
-    models = tuple(map(results.model, runs(experiment, experiment.methods)))
-    yield Step("draw training", folder / "training.png", log, models)
+    metrics = tuple(results.records(run) / "metrics.csv" for run in runs(experiment, experiment.methods))
+    yield Step("draw training", folder / "training.png", log, metrics)
     for dataset in experiment.datasets:
         shown = [f"{dataset}/{method}/{experiment.seeds[0]}" for method in drawn_methods(experiment)]
         features = tuple(results.features(run, experiment.evaluation.split) for run in shown)
@@ -75,7 +75,7 @@ def status(experiment: Experiment, root: Path) -> str:
     Done is what has its output, or had it: whether that is still what the config asks for, `snakemake -n` says.
     """
     found = list(steps(experiment, root))
-    makers = {step.output: step.name for step in found}
+    makers = {step.proof: step.name for step in found} | {step.output: step.name for step in found}
     width = max(len(step.name) for step in found)
     states = [_state(step, makers) for step in found]
     lines = [f"{step.name:{width}}  {state}" for step, state in zip(found, states, strict=True)]

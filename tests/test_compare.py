@@ -50,6 +50,15 @@ def test_a_run_with_itself_differs_in_nothing(tmp_path, capsys):
     assert f"first: {path}" in shown
 
 
+def test_an_episode_that_is_there_twice_is_named(tmp_path):
+    first = evaluation(tmp_path / "a.parquet", 0)
+    found = evaluations.read(first)
+    twice = pd.concat([found.rows, found.rows.iloc[:1]])
+    evaluations.write(tmp_path / "b.parquet", found.run, twice, config.Evaluation(), found.data, {})
+    with pytest.raises(UserError, match=r"b\.parquet: holds an episode twice"):
+        compare(first, tmp_path / "b.parquet")
+
+
 def test_one_representation_against_another(tmp_path, capsys):
     paths = [evaluation(tmp_path / f"{name}.parquet", seed) for seed, name in enumerate("ab")]
     table = compare(*paths, ("level4", "level1"))

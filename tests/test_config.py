@@ -90,7 +90,7 @@ def test_methods_inherit_key_by_key(write_config):
         ),
         ({"encoder.pool": [5, 1]}, "encoder: pool: give one for every level or 4, not 2"),
         ({"encoder.pool": [5, 5, 0, 1]}, "encoder.pool.2: Input should be greater than or equal to 1 (given: 0)"),
-        ({"encoder.pooling": "mean"}, "encoder.pooling.0: Input should be 'average' or 'max' (given: 'mean')"),
+        ({"encoder.pooling": "mean"}, "config.yaml: encoder.pooling: Input should be 'average' or 'max' (given: 'mean')"),
         ({"datasets.glyphs.source": "imagenet"}, "datasets.glyphs"),
         ({"datasets": {"a b": {"source": "glyphs"}}}, "datasets.a b"),
         ({"evaluation.classifiers": ["svm"]}, "evaluation.classifiers.0"),
@@ -101,6 +101,10 @@ def test_methods_inherit_key_by_key(write_config):
         ({"evaluation.shots": [5, 5]}, "evaluation.shots: has 5 twice; keep one"),
         ({"training.epochs": True}, "config.yaml: training.epochs: must be a whole number (given: True)"),
         ({"methods.multi_level.training": {"epochs": 0}}, "config.yaml: methods.multi_level.training.epochs: Input"),
+        (
+            {"datasets": {"g": {"source": "folder", "path": "p", "folder": "photos"}}},
+            "config.yaml: datasets.g.folder: is no key of the config",
+        ),
         ({"datasets.glyphs.size": 1}, "config.yaml: datasets.glyphs.size: Input should be greater than or equal to 16"),
         (
             {"sweeps.t": {"of": ["multi_level"], "key": "objective.temperature", "values": [0.1, 0.2, 0.10]}},
@@ -151,6 +155,15 @@ def test_a_config_in_another_encoding_is_named(write_config):
     path.write_bytes(path.read_bytes() + b"# \xe9\n")
     with pytest.raises(UserError, match=r"config\.yaml: is not YAML: 'utf-8' codec can't decode"):
         config.Experiment.load(path)
+
+
+def test_a_date_that_there_is_not_is_named(write_config):
+    path = write_config()
+    path.write_text(path.read_text() + "when: 2020-02-31\n")
+    with pytest.raises(UserError, match=r"config\.yaml: is not YAML: day is out of range for month"):
+        config.Experiment.load(path)
+    with pytest.raises(UserError, match="the JSON given: is not JSON: day is out of range"):
+        config.part(config.Method, "{title: 2020-02-31}")
 
 
 def test_a_part_is_found_by_its_key_or_given_as_json(write_config):

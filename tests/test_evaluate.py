@@ -432,7 +432,7 @@ def test_features_of_other_data_and_copies_of_another_seed_are_refused(tiny_data
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("other", ["of other widths", "of other weights"])
+@pytest.mark.parametrize("other", ["of other widths", "of other weights", "of other code", "in another precision"])
 @pytest.mark.parametrize(
     ("name", "of", "spec"),
     [
@@ -445,7 +445,8 @@ def test_features_of_another_encoder_are_refused(tiny_data, folder, tmp_path, na
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     own = features.load(folder / f"{of}.npy")
     dims = [7] * 4 if other == "of other widths" else own.dims
-    made_by = own.made_by | ({} if other == "of other widths" else {"model": "other"})
+    keys = {"of other weights": "model", "of other code": "extract", "in another precision": "precision"}
+    made_by = own.made_by | ({keys[other]: "other"} if other in keys else {})
     images = features.images(Packed(tiny_data), of, spec.get("support_copies", 0))
     np.save(tmp_path / f"{name}.npy", np.zeros(len(own.vectors), features.layout(dims, images, made_by)))
     spec, out = SPEC.model_copy(update=spec), tmp_path / "out"

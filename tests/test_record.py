@@ -112,9 +112,11 @@ def test_the_commit_is_the_package_s_own(tmp_path, monkeypatch):
     commit = record.commit.__wrapped__  # which asks git each time
     assert commit() is None
     git("init", "-q")
+    author = ("-c", "user.name=a", "-c", "user.email=a@b")
+    git(*author, "commit", "-qm", "another's", "--allow-empty")
     assert commit() is None  # another project's repository around it
     git("add", "mlcl")
-    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one")
+    git(*author, "commit", "-qm", "one")
     assert commit() == {"id": git("rev-parse", "HEAD"), "changed": False}
     (package / "__init__.py").write_text("1\n")
     assert commit()["changed"] is True

@@ -255,9 +255,9 @@ def test_where_a_gain_comes_from_is_gathered_by_verdict(tmp_path):
     (heading,) = (key for key in found if key.startswith("Where it comes from"))
     assert found[heading][0] == (
         "Multi-level training does better than single-level training, both by their last level on random 1-shot "
-        "(+1.00 ± 0.10); multi-level training does worse than single-level training, both by their last level on "
-        f"random 5-shot ({MINUS}1.00 ± 0.10), script 1-shot ({MINUS}1.00 ± 0.10); not told apart on script 5-shot "
-        "(+0.10 ± 0.10)."
+        "(+1.00 ± 0.10, over seeds ± 0.20); multi-level training does worse than single-level training, both by their "
+        f"last level on random 5-shot ({MINUS}1.00 ± 0.10, over seeds ± 0.20), script 1-shot ({MINUS}1.00 ± 0.10, over "
+        "seeds ± 0.20); not told apart on script 5-shot (+0.10 ± 0.10, over seeds ± 0.20)."
     )
     assert found[heading][3].startswith("After multi-level training, the ensemble does better than the last level on")
 

@@ -144,7 +144,8 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
     run(more, tmp_path, max_minutes=60)
     said = capsys.readouterr().err
     for name in RUNS:
-        assert "was evaluated with queries 5, where the config asks for 6; run mlcl evaluate again: evaluated" in said
+        what = "was evaluated with queries 5, where the config asks for 6; run mlcl evaluate again: evaluated again"
+        assert f"{results.evaluation(name)}: {what}" in said
         assert evaluations.read(results.evaluation(name)).protocol["queries"] == 6
     run(experiment, tmp_path, max_minutes=60)
     assert results.evaluation(RUNS[1]).read_bytes() == whole.evaluation(RUNS[1]).read_bytes()
@@ -218,16 +219,64 @@ def test_what_came_of_other_code_is_made_again(tiny_data, tmp_path, monkeypatch,
     monkeypatch.setattr("mlcl.run.CODE", "another")
     monkeypatch.setattr(evaluate, "CODE", "another")
     run(experiment, tmp_path, max_minutes=60)
-    assert "is made by other code (evaluate) than what is there: evaluated again" in capsys.readouterr().err
+    assert "is of another code (evaluate) than what is there: evaluated again" in capsys.readouterr().err
     assert features.stat().st_mtime_ns == before
     monkeypatch.setattr(extract, "CODE", "another")
     run(experiment, tmp_path, max_minutes=60)
-    assert "is made by other code (extract) than what is there: evaluated again" in capsys.readouterr().err
+    assert "is of another code (extract) than what is there: evaluated again" in capsys.readouterr().err
     made_by = evaluations.read(results.evaluation(RUNS[0])).made_by
     assert (made_by["extract"], made_by["evaluate"]) == ("another", "another")
     assert load(features).made_by["extract"] == "another"
     run(experiment, tmp_path, max_minutes=60)
     assert not capsys.readouterr().err
+
+
+def test_features_of_another_precision_are_made_again_with_the_copies(tiny_data, tmp_path, monkeypatch):
+    experiment, results = Experiment.parse(CONFIG | {"sweeps": {}}, "test"), Files(tmp_path, "spell")
+    place(tiny_data, tmp_path)
+    run(experiment, tmp_path, max_minutes=60)
+    was = load(results.features(RUNS[0], "test")).made_by["precision"]
+    other = {"float32": "bfloat16", "bfloat16": "float32"}[was]  # as on a machine that is lent the next time
+    monkeypatch.setattr("mlcl.hardware.precision", lambda *_: other)
+    run(experiment, tmp_path, max_minutes=60)
+    assert load(results.features(RUNS[0], "test")).made_by["precision"] == was  # what is evaluated stays
+    results.evaluation(RUNS[0]).unlink()
+    run(experiment, tmp_path, max_minutes=60)
+    for part in ("test", "val", "train", "copies"):
+        assert load(results.features(RUNS[0], part)).made_by["precision"] == other
+
+
+def test_choices_that_are_missing_are_made_again(tiny_data, tmp_path):
+    experiment, results = Experiment.parse(CONFIG | {"sweeps": {}}, "test"), Files(tmp_path, "spell")
+    place(tiny_data, tmp_path)
+    run(experiment, tmp_path, max_minutes=60)
+    before = results.choices(RUNS[0]).read_bytes()
+    results.choices(RUNS[0]).unlink()
+    run(experiment, tmp_path, max_minutes=60)
+    assert results.choices(RUNS[0]).read_bytes() == before
+
+
+def test_batches_larger_than_the_data_are_named_before_training(tiny_data, tmp_path):
+    place(tiny_data, tmp_path)
+    sweep = {"batch": {"of": ["cross_entropy"], "key": "training.batch_size", "values": [192, 193]}}
+    message = (
+        r"config: cross_entropy\.batch\.193: training\.batch_size: 193 is more than the 192 base images of tiny; lower"
+    )
+    with pytest.raises(UserError, match=message):
+        run(Experiment.parse(CONFIG | {"sweeps": sweep}, "test"), tmp_path, max_minutes=60)
+
+
+def test_an_older_record_and_an_older_manifest_say_less_and_do(tiny_data, tmp_path):
+    experiment, results = Experiment.parse(CONFIG | {"sweeps": {}}, "test"), Files(tmp_path, "spell")
+    place(tiny_data, tmp_path)
+    run(experiment, tmp_path, max_minutes=60)
+    for path, key in ((results.records(RUNS[0]) / "run.json", None), (results.manifest("tiny"), "train")):
+        found = json.loads(path.read_text())
+        found.pop("model") if key is None else found["splits"][key].pop("images")
+        path.write_text(json.dumps(found))
+    results.model(RUNS[0]).unlink()
+    run(experiment, tmp_path, max_minutes=60)
+    assert not results.model(RUNS[0]).exists()
 
 
 def test_evaluations_that_git_brings_are_of_the_record_beside_them_and_of_the_data(tiny_data, tmp_path):

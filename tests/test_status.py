@@ -60,7 +60,7 @@ def test_done_running_stopped_and_waiting(tmp_path):
 def test_what_was_deleted_to_save_room_is_done(tmp_path):
     results = tmp_path / "results" / "e"
     write(tmp_path / "data/packed/d/manifest.json")
-    write(results / "runs/d/one/0/run.json")
+    write(results / "runs/d/one/0/metrics.csv")
     write(results / "evaluations/d/one/0.parquet")
     log = results / "logs/features/d/one/0.log"
     write(log, "d/one/0 100% 9,000 images/s, 00:00 left\n")
@@ -72,7 +72,8 @@ def test_what_was_deleted_to_save_room_is_done(tmp_path):
     assert jobs["train d/one/0"] == jobs["features d/one/0"] == "done, and deleted since"
     assert jobs["evaluate d/one/0"] == "done"
     assert last == "4 of 12 done"
-    (results / "runs/d/one/0/run.json").unlink()  # as Snakemake does when it trains another recipe
+    assert jobs["draw training"] == "waits for train d/two/0"
+    (results / "runs/d/one/0/metrics.csv").unlink()  # as Snakemake does when it trains another recipe
     assert lines(tmp_path)[0]["train d/one/0"] == "ready to run"
 
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -314,7 +315,8 @@ def test_a_model_that_an_unfinished_training_replaced_is_made_again(checkout):
     model = checkout.results / "models" / "plain" / "multi_level" / "0" / "model.safetensors"
     before = model.read_bytes()
     checkout.configure(changed(("training", "epochs"), 1000))
-    with checkout.start("train", start_new_session=True) as process:
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which what runs in the background does not
+    with checkout.start("train", start_new_session=True, preexec_fn=heed) as process:
         wait_for(lambda: not model.exists(), process)
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
         process.communicate()

@@ -26,7 +26,7 @@ def check(folder: Path, spec: config.Dataset) -> dict[str, Any] | None:
     try:
         manifest = json.loads(path.read_text())
         dataset = manifest["dataset"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: is damaged ({error}); delete the folder to pack it again") from error
     if dataset != of(spec):
         raise UserError(

@@ -118,6 +118,6 @@ def histograms(packed: Packed) -> Figure:
         )
         axes.set(title=f"{TITLES[name]}: {len(counts)} classes, {counts.sum():,} images", xlabel="images a class")
         axes.title.set_fontsize(9)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.supylabel("classes", fontsize=9)
     return figure

@@ -104,7 +104,7 @@ def _by_dataset(
     """A figure and its panels, row by row: a column a data set; in each the `titles` one below the other, each `row`
     inches high."""
     names = 0.2 + 0.065 * max(map(len, titles))
-    size = names + 2.6 * len(datasets), 0.4 + above + rows * (0.6 + row * len(titles))
+    size = max(3.6, names + 2.6 * len(datasets)), 0.4 + above + rows * (0.6 + row * len(titles))
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     panels = figure.subplots(rows, len(datasets), sharex=sharex, sharey=True, squeeze=False)
     for axes in panels.flat:

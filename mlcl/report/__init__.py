@@ -142,7 +142,8 @@ def _loss(spec: config.Objective) -> str:
         taught = spec.self_distillation and f" ({spec.self_distillation.weight:g} of it learnt from the last level)"
         parts.append("cross-entropy" + _at(spec.deep_supervision) + (taught or ""))
     if spec.levels:
-        parts.append(spec.contrast + _at(spec.levels))
+        heat = spec.temperature != config.Objective.model_fields["temperature"].default
+        parts.append(spec.contrast + _at(spec.levels) + (f", temperature {spec.temperature:g}" if heat else ""))
     others = spec.model_dump(exclude=SAID, exclude_defaults=True)  # a user's own
     parts += [f"{key} {value}" for key, value in others.items()]
     learnt = spec.distillation and f", {spec.distillation.weight:g} of it distillation from {spec.distillation.teacher}"

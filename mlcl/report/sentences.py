@@ -147,7 +147,8 @@ def said(row: dict, first: str, second: str) -> str:
 
 
 def _amount(row: dict) -> str:
-    return f"{row['difference']:+z.2f} ± {row['ci95']:.2f}".replace("-", MINUS)
+    over_seeds = "" if np.isnan(row["ci95_over_seeds"]) else f", over seeds ± {row['ci95_over_seeds']:.2f}"
+    return f"{row['difference']:+z.2f} ± {row['ci95']:.2f}{over_seeds}".replace("-", MINUS)
 
 
 def points(mean: float, half_width: float) -> str:

@@ -140,6 +140,8 @@ def check_packed(name, spec):
             check_tasks(experiment, name, pack.sizes(source))
     except UserError as error:
         raise WorkflowError(str(error)) from None
+    except OSError as error:
+        raise WorkflowError(f"{error.filename}: {error.strerror}") from None
 
 
 def link_packed(name):
