@@ -90,7 +90,7 @@ def test_methods_inherit_key_by_key(write_config):
         ),
         ({"encoder.pool": [5, 1]}, "encoder: pool: give one for every level or 4, not 2"),
         ({"encoder.pool": [5, 5, 0, 1]}, "encoder.pool.2: Input should be greater than or equal to 1 (given: 0)"),
-        ({"encoder.pooling": "mean"}, "config.yaml: encoder.pooling: Input should be 'average' or 'max' (given: 'mean')"),
+        ({"encoder.pooling": "mean"}, "yaml: encoder.pooling: Input should be 'average' or 'max' (given: 'mean')"),
         ({"datasets.glyphs.source": "imagenet"}, "datasets.glyphs"),
         ({"datasets": {"a b": {"source": "glyphs"}}}, "datasets.a b"),
         ({"evaluation.classifiers": ["svm"]}, "evaluation.classifiers.0"),
