@@ -117,13 +117,13 @@ def _tasks(packed: Packed, folder: Path, spec: config.Evaluation, device: torch.
     """Those of a split, processing by processing."""
     split = packed.split(spec.split)
     file, copies, train = (folder / f"{name}.npy" for name in (spec.split, "copies", "train"))
-    queries = features.load(file, features.images(packed, spec.split))
+    queries = features.load(file, features.origin(packed, spec.split))
     supports = base = None
     if spec.support_copies:
-        supports = features.load(copies, features.images(packed, spec.split, spec.support_copies, spec.seed))
+        supports = features.load(copies, features.origin(packed, spec.split, spec.support_copies, spec.seed))
         _check_encoder(copies, file)
     if spec.centred:
-        base = features.load(train, features.images(packed, "train"))
+        base = features.load(train, features.origin(packed, "train"))
         _check_encoder(train, file)
     of_shots = {
         shot: sample(

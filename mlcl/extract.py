@@ -38,7 +38,7 @@ def extract(
     images = {name: extractor.packed.split(name).images for name in splits}
     with Progress(str(out), sum(map(len, images.values())), "images") as progress:
         for name, some in images.items():
-            of = features.images(extractor.packed, name)
+            of = features.origin(extractor.packed, name)
             extractor.write(batches(some, device), len(some), of, out / f"{name}.npy", progress)
 
 
@@ -53,7 +53,7 @@ def extract_copies(
     extractor = Extractor(data, model, device, overlap)
     images, flip = extractor.packed.split(split).images, extractor.packed.manifest["flip"]
     with Progress(str(out), len(images) * copies, "copies") as progress:
-        of = features.images(extractor.packed, split, copies, seed)
+        of = features.origin(extractor.packed, split, copies, seed)
         extractor.write(augmented(images, copies, flip, seed, device), len(images) * copies, of, out, progress)
 
 

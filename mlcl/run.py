@@ -106,7 +106,7 @@ def _extracted(path: Path, split: str, data: Packed, made_by: Mapping[str, str])
     if not path.exists():
         return False
     try:
-        return made_by.items() <= features.load(path, features.images(data, split)).made_by.items()
+        return made_by.items() <= features.load(path, features.origin(data, split)).made_by.items()
     except UserError as error:
         print(f"{error}: made again", file=sys.stderr, flush=True)
         return False

@@ -208,6 +208,7 @@ def test_weights_may_be_copied_as_the_table_has_them(tmp_path, model, levels):
         (lambda folder: None, ["--weights", "1", "1"], "has 4 levels; give one weight for each, 0 or more, not all 0"),
         (lambda folder: None, ["--weights", "1", "1", "1", "nan"], "has 4 levels; give one weight for each"),
         (lambda folder: None, ["--weights", "0", "0", "0", "0"], "has 4 levels; give one weight for each"),
+        (lambda folder: None, ["--weights", "1", "1", "1", "inf"], "has 4 levels; give one weight for each"),
         (lambda folder: (folder / "labelled").rename(folder / "gone"), [], "labelled: is no folder"),
         (lambda folder: (folder / "new").rename(folder / "gone"), [], "new: No such file or directory"),
         (lambda folder: (folder / "labelled" / "round" / "bad.png").write_text("?"), [],

@@ -50,6 +50,17 @@ def test_a_run_with_itself_differs_in_nothing(tmp_path, capsys):
     assert f"first: {path}" in shown
 
 
+def test_runs_with_nothing_in_common_are_named_and_one_that_names_no_data_may_be_of_any(tmp_path):
+    first, other = (evaluation(tmp_path / f"{name}.parquet", 0) for name in "ab")
+    found = evaluations.read(other)
+    evaluations.write(other, found.run, found.rows, config.Evaluation(), None, {})
+    assert len(compare(first, other)) == 4
+    rows = found.rows.replace({"level1": "level2", "level4": "level3"})
+    evaluations.write(other, found.run, rows, config.Evaluation(), None, {})
+    with pytest.raises(UserError, match=r"b\.parquet: has no shot, .* and representation in common with .*a\.parquet"):
+        compare(first, other)
+
+
 def test_an_episode_that_is_there_twice_is_named(tmp_path):
     first = evaluation(tmp_path / "a.parquet", 0)
     found = evaluations.read(first)

@@ -465,6 +465,14 @@ def test_a_class_without_images_is_named_and_what_else_is_there_said(tmp_path, c
     given = spec(root, shares=(0.34, 0.33, 0.33))
     folder.source(given, root)
     assert f"1 file ({root / 'notes.txt'}) passed over, being no images" in capsys.readouterr().err
+    (root / "notes.txt").unlink()
+    names = sorted(str(path.parent.relative_to(root)) for path in root.rglob("0.png"))
+    split = zip(names, ("train", "val", "test", "test"), strict=False)
+    (root / "split.csv").write_text("class,split\n" + "".join(f"{name},{of}\n" for name, of in split))
+    (root / "above").symlink_to(root)
+    folder.source(given, root)
+    assert capsys.readouterr().err == ""
+    (root / "split.csv").unlink()
     (root / empty).mkdir(parents=True)
     (root / empty / "0.jp2").write_bytes(b"?")
     with pytest.raises(UserError, match=rf"raw/{empty}: holds no images \(\.avif, .*\); add some, or remove it"):

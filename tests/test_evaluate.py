@@ -333,7 +333,7 @@ def test_supports_can_be_augmented_copies(tiny_data, model, folder, tmp_path):
 def test_copies_are_processed_as_the_queries_are(tiny_data, folder, tmp_path):
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     _, dims, _, made_by = features.load(folder / "test.npy")
-    layout = features.layout(dims, features.images(Packed(tiny_data), "test", 1), made_by)
+    layout = features.layout(dims, features.origin(Packed(tiny_data), "test", 1), made_by)
     np.save(tmp_path / "copies.npy", np.load(folder / "test.npy").view(layout))  # each image a copy of itself
     cells = []
     for copies in (0, 1):
@@ -416,6 +416,17 @@ def test_features_of_other_images_are_refused(tiny_data, folder, tmp_path, name,
         evaluate.evaluate(tiny_data, tmp_path, spec, ("tiny", "mine", 0), CPU, tmp_path / "out")
 
 
+def test_features_that_name_no_images_are_taken_alone_where_nobody_asks(tiny_data, folder, tmp_path):
+    records = np.load(folder / "test.npy")
+    plain = np.dtype([(f"level{i}", records.dtype[f"level{i}"]) for i in (1, 2, 3, 4)])
+    np.save(tmp_path / "test.npy", records.view(plain))
+    found = features.load(tmp_path / "test.npy")
+    assert (found.origin, found.made_by) == ({}, {})
+    np.testing.assert_array_equal(found.vectors, features.load(folder / "test.npy").vectors)
+    with pytest.raises(UserError, match=r"test\.npy: does not say of which images it is; make it again"):
+        evaluate.evaluate(tiny_data, tmp_path, SPEC, ("tiny", "mine", 0), CPU, tmp_path / "out")
+
+
 def test_features_of_other_data_and_copies_of_another_seed_are_refused(tiny_data, model, folder, tmp_path):
     shutil.copytree(tiny_data, tmp_path / "tiny")
     manifest = tmp_path / "tiny" / "manifest.json"
@@ -447,7 +458,7 @@ def test_features_of_another_encoder_are_refused(tiny_data, folder, tmp_path, na
     dims = [7] * 4 if other == "of other widths" else own.dims
     keys = {"of other weights": "model", "of other code": "extract", "in another precision": "precision"}
     made_by = own.made_by | ({keys[other]: "other"} if other in keys else {})
-    images = features.images(Packed(tiny_data), of, spec.get("support_copies", 0))
+    images = features.origin(Packed(tiny_data), of, spec.get("support_copies", 0))
     np.save(tmp_path / f"{name}.npy", np.zeros(len(own.vectors), features.layout(dims, images, made_by)))
     spec, out = SPEC.model_copy(update=spec), tmp_path / "out"
     with pytest.raises(

@@ -18,7 +18,7 @@ from mlcl import board, cli, statistics
 from mlcl.config import Experiment
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
-from mlcl.features import images, layout
+from mlcl.features import layout, origin
 from mlcl.figures import accuracy, embedding, neighbours, pairs, roles, training, unseen
 from mlcl.figures.style import _smaller, drawn, short
 from mlcl.paths import UNSEEN_FIGURES
@@ -36,7 +36,7 @@ def files(tiny_data, tmp_path_factory):
     labels = Packed(tiny_data).split("test").labels
     rng, paths = np.random.default_rng(0), []
     for method in TITLES:
-        records = np.zeros(len(labels), layout(DIMS, images(Packed(tiny_data), "test"), {}))
+        records = np.zeros(len(labels), layout(DIMS, origin(Packed(tiny_data), "test"), {}))
         for level, dim in zip(records.dtype.names, DIMS, strict=True):
             records[level] = rng.normal(size=(len(labels), dim))
         if method == "two":
@@ -338,7 +338,7 @@ def test_features_that_are_none_say_so(tiny_data, files, tmp_path):
         unseen.read(tiny_data, files, {"one": "One"})
     other = tmp_path / "one" / "0" / "test.npy"
     other.parent.mkdir(parents=True)
-    of = images(Packed(tiny_data), "test")
+    of = origin(Packed(tiny_data), "test")
     np.save(other, np.zeros(144, layout([3], of | {"data": {}}, {})))
     with pytest.raises(UserError, match=r"test.npy: is of other data; make it again with 'mlcl features'"):
         unseen.read(tiny_data, [other], TITLES)
@@ -352,7 +352,7 @@ def test_validation_classes_are_drawn_where_those_are_evaluated(tiny_data, tmp_p
     split = Packed(tiny_data).split("val")
     file = tmp_path / "one" / "0" / "val.npy"
     file.parent.mkdir(parents=True)
-    np.save(file, np.ones(len(split.labels), layout([3], images(Packed(tiny_data), "val"), {})))
+    np.save(file, np.ones(len(split.labels), layout([3], origin(Packed(tiny_data), "val"), {})))
     seen = unseen.read(tiny_data, [file], TITLES)
     assert (seen.name, seen.split.classes) == ("val", split.classes)
 

@@ -88,6 +88,17 @@ def test_copies_are_a_job_of_their_own(tmp_path):
     assert jobs["copies d/one/0"] == "waits for train d/one/0"
     assert jobs["evaluate d/one/0"] == "waits for features d/one/0 and 1 more"
     assert last == "0 of 14 done"
+    write(tmp_path / "results/e/evaluations/d/one/0.parquet")
+    jobs, _ = lines(tmp_path, config.Experiment.parse(EXPERIMENT.model_dump() | {"evaluation": evaluation}, "test"))
+    assert jobs["copies d/one/0"] == "done, and deleted since"
+
+
+def test_figures_wait_for_methods_and_not_for_what_is_varied_around_them(tmp_path):
+    sweeps = {"t": {"of": ["one"], "key": "training.epochs", "values": [3]}}
+    experiment = config.Experiment.parse(EXPERIMENT.model_dump() | {"sweeps": sweeps}, "test")
+    jobs, _ = lines(tmp_path, experiment)
+    assert jobs["draw training"] == "waits for train d/one/0 and 1 more"
+    assert jobs["tables"] == "waits for evaluate d/one/0 and 2 more"
 
 
 def test_a_student_waits_for_its_teacher(tmp_path):

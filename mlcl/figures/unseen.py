@@ -14,7 +14,7 @@ import numpy as np
 from mlcl import seeds
 from mlcl.data.packed import Packed, Split
 from mlcl.errors import UserError
-from mlcl.features import Features, images, load
+from mlcl.features import Features, load, origin
 
 
 class Unseen(NamedTuple):
@@ -37,7 +37,7 @@ def read(data: Path, features: Sequence[Path], titles: Mapping[str, str]) -> Uns
         method = path.parts[-3] if len(path.parts) >= 3 else ""
         if method not in titles or path.name != f"{name}.npy":
             raise UserError(f"{path}: is not .../METHOD/SEED/{name}.npy with a method of the experiment's")
-        found[titles[method]] = load(path, images(packed, name))
+        found[titles[method]] = load(path, origin(packed, name))
     return Unseen(name, packed.split(name), found)
 
 
