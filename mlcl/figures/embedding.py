@@ -11,10 +11,10 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
-from mlcl.figures.style import drawn, legend_shape, looks, short, styled
+from mlcl.figures.style import COLOURS, drawn, legend_shape, looks, short, styled
 from mlcl.figures.unseen import Unseen, rng, unit
 
-CLASSES, IMAGES = 8, 30  # at most; as many as colours and markers tell apart
+CLASSES, IMAGES = len(COLOURS), 30  # at most; a colour each
 
 
 def pca(vectors: np.ndarray) -> np.ndarray:
