@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,44 +80,45 @@ def classify(
     if len(classes) < 2:
         raise UserError(f"{support}: holds one class, {classes[0]}; add the folder of another")
     labels = torch.tensor([classes.index(name) for _, name, _ in labelled])
-    asked, more = ([queries], []) if queries.is_file() else images.below(queries)
+    asked, more, _ = ([queries], [], []) if queries.is_file() else images.below(queries)
     if not asked:
         raise UserError(f"{queries}: holds no images")
     height, _, channels = made_by["shape"]
-    read = partial(_read, size=height, mode="RGB" if channels == 3 else "L", crop=True)
+    problems: dict[Path, str] = {}  # what is wrong with the images that cannot be read
+
+    def read(path: Path) -> np.ndarray:
+        try:
+            return images.read(path, size=height, mode="RGB" if channels == 3 else "L", crop=True)
+        except UserError as error:
+            problems[path] = str(error)
+            return np.zeros(made_by["shape"], np.uint8)
+
     precision = encoders.recipe(made_by, model).training.precision
     hardware.keep_memory()
     encoder.to(device)
-    rows: list[tuple[str, float]] = []
+    rows = []
     with Progress(str(out), len(labelled) + len(asked), "images") as progress, ThreadPoolExecutor() as pool:
 
-        def vectors(paths: list[Path], problems: list[str | None]) -> Iterator[list[Tensor]]:
-            """Batches of unit vectors, one [n, D_l] a level, of the images that can be read; of all, what is wrong."""
+        def vectors(paths: list[Path]) -> Iterator[list[Tensor]]:
+            """Batches of unit vectors, one [n, D_l] a level."""
             for start in range(0, len(paths), BATCH):
-                found = list(pool.map(read, paths[start : start + BATCH]))
-                problems += [problem for _, problem in found]
-                progress.advance(len(found))
-                pixels = [image for image, problem in found if not problem]
-                for levels in embed(encoder, batches(np.stack(pixels), device), device, precision) if pixels else ():
-                    if not all(level.isfinite().all() for level in levels):
+                pixels = np.stack(list(pool.map(read, paths[start : start + BATCH])))
+                for found in embed(encoder, batches(pixels, device), device, precision):
+                    if not all(level.isfinite().all() for level in found):
                         raise UserError(f"{model}: gives features that are not finite; train it again")
-                    yield [F.normalize(level) for level in levels]
+                    progress.advance(len(pixels))
+                    yield [F.normalize(level) for level in found]
 
-        problems: list[str | None] = []
-        parts = list(vectors([path for *_, path in labelled], problems))
-        if any(problems):
-            raise UserError(listed(list(filter(None, problems))))
-        supports = [torch.cat(of_level) for of_level in zip(*parts, strict=True)]
+        supports = [torch.cat(parts) for parts in zip(*vectors([path for *_, path in labelled]), strict=True)]
+        if problems:
+            raise UserError(listed([problems[path] for *_, path in labelled if path in problems]))
         solver, unseen = fit(supports, labels, len(classes)), left_out(supports, labels, len(classes))
         scale = 1.0 if unseen is None else temperature(ensemble(unseen, used), labels)
-        problems = []
-        for found in vectors(asked, problems):
+        for found in vectors(asked):
             sure, best = scaled(ensemble(probabilities(solver, found), used), scale).max(1)
             rows += zip([classes[i] for i in best], sure.tolist(), strict=True)
-    named = iter(rows)
-    table = pd.DataFrame(
-        [("", math.nan) if problem else next(named) for problem in problems], columns=["class", "probability"]
-    )
+    table = pd.DataFrame(rows, columns=["class", "probability"])
+    table.loc[[path in problems for path in asked]] = "", math.nan
     # A file's name may be no UTF-8, which pandas' own texts must be.
     table.insert(0, "file", pd.Series([str(path) for path in asked], dtype=object))
     with replacing(out) as (temporary,):
@@ -134,17 +134,9 @@ def classify(
         recognised={name: recognised(found, labels) for name, found in by.items()},
         single=[name for name, supports in zip(classes, torch.bincount(labels), strict=True) if supports == 1],
         asked=len(asked),
-        unreadable=list(filter(None, problems)),
+        unreadable=[problems[path] for path in asked if path in problems],
         others=others + more,
     )
-
-
-def _read(path: Path, **how) -> tuple[np.ndarray | None, str | None]:
-    """The image, or what is wrong with it."""
-    try:
-        return images.read(path, **how), None
-    except UserError as error:
-        return None, str(error)
 
 
 def listed(problems: Sequence[str], most: int = 3) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,6 +51,12 @@ class Files(NamedTuple):
 
     def log(self, job: str) -> Path:
         return self.folder / "logs" / f"{job}.log"
+
+
+def runs(experiment: Experiment, methods: Iterable[str]) -> Iterator[str]:
+    """DATASET/METHOD/SEED of these methods."""
+    for run in product(experiment.datasets, methods, experiment.seeds):
+        yield "/".join(map(str, run))
 
 
 def table_names(experiment: Experiment) -> list[str]:

@@ -40,13 +40,14 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     packed = {}
     for name, dataset in experiment.datasets.items():
         folder = files.manifest(name).parent
-        if definition.check(folder, dataset) is None:
+        if manifest := definition.check(folder, dataset):
+            episodes.check_tasks(experiment, name, manifest["splits"])
+        else:
             with Stage(f"data {name}", deadline):
                 source = sources.open_source(dataset, root)
                 episodes.check_tasks(experiment, name, sizes(source))
                 pack(source, folder)
         packed[name] = Packed(folder)
-        episodes.check_tasks(experiment, name, packed[name].manifest["splits"])
     # As in the workflow: where `auto` finds no GPU, one process.
     shared = experiment.device != "auto" or torch.cuda.is_available()
     devices = hardware.devices(experiment.device, experiment.gpus if shared else 1)
@@ -84,8 +85,7 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         if not evaluated:  # by features that are all of one precision: copies are about to be made in this one
             precision = experiment.recipes[method].training.precision
             made_by["precision"] = hardware.precision(devices[0], precision)
-        extracted = {split: _extracted(files.features(name, split), split, data, made_by) for split in spec.splits}
-        if not all(extracted.values()):
+        if not all([_extracted(files.features(name, split), split, data, made_by) for split in spec.splits]):
             with Stage(f"features {name}", until):
                 extract.extract(data.folder, model, devices[0], folder, spec.splits)
         if spec.support_copies and not evaluated:  # those that are there may be of another evaluation's seed

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from itertools import product
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from mlcl.config import Experiment
-from mlcl.paths import Files, drawn_methods
+from mlcl.paths import Files, drawn_methods, runs
 from mlcl.progress import LOG_SECONDS
 
 
@@ -61,12 +60,6 @@ def figures(experiment: Experiment, results: Files) -> Iterator[Step]:
         yield Step(f"draw features {dataset}", folder / dataset / "embedding.png", log, features)
         log = results.log(f"figures/{dataset}-data")
         yield Step(f"draw data {dataset}", folder / dataset / "sheet.png", log, (results.manifest(dataset),))
-
-
-def runs(experiment: Experiment, methods: Iterable[str]) -> Iterator[str]:
-    """DATASET/METHOD/SEED of these methods."""
-    for run in product(experiment.datasets, methods, experiment.seeds):
-        yield "/".join(map(str, run))
 
 
 def status(experiment: Experiment, root: Path) -> str:

@@ -441,7 +441,7 @@ def test_images_of_every_kind_count_and_other_files_do_not(tmp_path):
     kinds = ["bmp", "gif", "heic", "jpeg", "jpg", "JPG", "png", "ppm", "tif", "tiff", "webp"]
     for i, kind in enumerate([*kinds, "txt", "csv"]):
         (tmp_path / f"{i:02}.{kind}").write_bytes(b"")
-    found, others = images.below(tmp_path)
+    found, others, _ = images.below(tmp_path)
     assert [path.suffix[1:] for path in found] == kinds
     assert [path.suffix[1:] for path in others] == ["txt", "csv"]
 

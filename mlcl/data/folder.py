@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def listing(folder: Path) -> tuple[list[tuple[str, str, Path]], list[Path]]:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: is no folder; name the one that holds the classes' folders")
-    paths, others = images.below(folder)
+    paths, others, folders = images.below(folder)
     files = []
     first = {len(path.relative_to(folder).parts): path for path in reversed(paths)}  # by depth
     if not first.keys() <= {2} and not first.keys() <= {3}:
@@ -72,20 +72,12 @@ def listing(folder: Path) -> tuple[list[tuple[str, str, Path]], list[Path]]:
     if not files:
         raise UserError(f"{folder}: holds no images; lay them out as <class>/*.jpg or <super-class>/<class>/*.jpg")
     filled = {above for path in paths for above in path.parents}
-    for empty in _folders(folder, max(first) - 1):
-        if empty not in filled:
+    for place in folders:
+        if place not in filled and len(place.relative_to(folder).parts) < max(first):
             raise UserError(
-                f"{empty}: holds no images ({', '.join(sorted(images.EXTENSIONS))}); add some, or remove it"
+                f"{place}: holds no images ({', '.join(sorted(images.EXTENSIONS))}); add some, or remove it"
             )
     return files, others
-
-
-def _folders(folder: Path, depth: int) -> Iterator[Path]:
-    """Those down to a depth, without hidden ones and links to folders above, as in `images.below`."""
-    for place in sorted(folder.iterdir()) if depth else ():
-        if place.name[0] != "." and place.is_dir() and not folder.resolve().is_relative_to(place.resolve()):
-            yield place
-            yield from _folders(place, depth - 1)
 
 
 def counted(paths: Sequence[Path]) -> str:

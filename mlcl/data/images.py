@@ -6,6 +6,7 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -28,31 +29,43 @@ LARGEST = 250_000_000  # pixels, more than telephones take: what asks for more m
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit, which only warns
 
 
-def below(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The images in a folder and in those within it or linked there, in the order of their paths; and what else there
-    is, likewise.
+class Below(NamedTuple):
+    """What a folder holds, each in the order of the paths."""
+
+    images: list[Path]
+    others: list[Path]
+    """Other files."""
+    folders: list[Path]
+    """It and those in it."""
+
+
+def below(folder: Path) -> Below:
+    """What is in a folder and in those within it or linked there.
 
     What is hidden, such as .ipynb_checkpoints, is passed over. Raises OSError where a folder may not be read.
     """
-    images, others = [], []
-    for path in sorted(_files(folder, ())):
-        (images if path.suffix.lower() in EXTENSIONS else others).append(path)
-    return images, others
+    found = Below([], [], [])
+    for path, is_folder in sorted(_walk(folder, ())):
+        file = found.images if path.suffix.lower() in EXTENSIONS else found.others
+        (found.folders if is_folder else file).append(path)
+    return found
 
 
-def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+def _walk(folder: Path, above: tuple[Path, ...]) -> Iterator[tuple[Path, bool]]:
+    """Every path, and whether it is a folder."""
     here = folder.resolve()
     # A link to a folder above, or to one through which the way led here, would lead here again.
     if any(place.is_relative_to(here) for place in above):
         return
+    yield folder, True
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name[0] == ".":
                 continue
             if entry.is_dir():
-                yield from _files(Path(entry.path), (*above, here))
+                yield from _walk(Path(entry.path), (*above, here))
             else:
-                yield Path(entry.path)
+                yield Path(entry.path), False
 
 
 def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", crop: bool = False) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 import os
 from base64 import urlsafe_b64encode
-from itertools import product
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -16,7 +15,14 @@ from mlcl.episodes import check_tasks
 from mlcl.errors import UserError
 from mlcl.fingerprint import fingerprint
 from mlcl.hardware import has_gpu
-from mlcl.paths import FIGURES, UNSEEN_FIGURES, Files, drawn_methods, table_names
+from mlcl.paths import (
+    FIGURES,
+    UNSEEN_FIGURES,
+    Files,
+    drawn_methods,
+    runs,
+    table_names,
+)
 
 try:
     if workflow.is_main_process:
@@ -172,8 +178,7 @@ def lost():
     """The models that were there until a training of another recipe began, which did not end: nothing else would make
     them again once the config is as it was. That of a run whose record is there was deleted by hand, to save room.
     """
-    runs = product(*RUNS.values()) if workflow.is_main_process else ()
-    for run in ("/".join(map(str, run)) for run in runs):
+    for run in runs(experiment, experiment.recipes) if workflow.is_main_process else ():
         parts = files.model(run), files.records(run) / "run.json"
         if recorded(f"evaluations/{run}.parquet") and not any(
             part.exists() for part in parts
@@ -189,10 +194,9 @@ def recorded(file):
 
 # After a checkout without `dvc pull`, or `mlcl run`: what is there is taken for up to date, whatever made it.
 if workflow.is_main_process:
-    runs = ["/".join(map(str, run)) for run in product(*RUNS.values())]
     unknown = [
         run
-        for run in runs
+        for run in runs(experiment, experiment.recipes)
         if files.evaluation(run).exists() and not recorded(f"evaluations/{run}.parquet")
     ]
     if unknown:
