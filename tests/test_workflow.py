@@ -313,11 +313,14 @@ def test_impossible_tasks_stop_before_the_first_packing(tmp_path):
 
 def test_a_model_that_an_unfinished_training_replaced_is_made_again(checkout):
     model = checkout.results / "models" / "plain" / "multi_level" / "0" / "model.safetensors"
+    log = checkout.results / "logs" / "train" / "plain" / "multi_level" / "0.log"
     before = model.read_bytes()
     checkout.configure(changed(("training", "epochs"), 1000))
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which what runs in the background does not
     with checkout.start("train", start_new_session=True, preexec_fn=heed) as process:
-        wait_for(lambda: not model.exists(), process)
+        # Not as soon as the model is gone: between that and the command's start, the signal reaches Snakemake alone.
+        wait_for(lambda: log.exists() and "/1000" in log.read_text(), process)
+        assert not model.exists()
         os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
         process.communicate()
     assert not model.exists()
