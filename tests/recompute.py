@@ -184,7 +184,7 @@ def latex(content: str) -> list[tuple[str, str]]:
 
 def numbers(cells: list[str], forms: dict[str, str]) -> list[tuple[str, str]]:
     """Of all cells those with numbers, and the marks that they bear."""
-    number = rf"[+{MINUS}]?\d+\.\d\d( {PM} \d+\.\d\d)?|{ABSENT}"
+    number = rf"[+{MINUS}]?\d+\.\d\d( {PM} \d+\.\d\d( \(\d+\.\d\d\))?)?|{ABSENT}"
     found = []
     for cell in cells:
         for mark, form in forms.items():
@@ -297,7 +297,9 @@ def check_differences(tables: Tables, name: str, frame: pd.DataFrame, first: tup
     expected = []
     for (_, row), of, p_holm in zip(frame.iterrows(), recomputed, corrected, strict=True):
         tables.close(f"{name}.csv, {' '.join(map(str, row.iloc[:4]))}", row, of | {"p_holm": p_holm})
-        expected.append((text(of["mean"], of["ci95"], "+"), "bold" if p_holm < 0.05 else ""))
+        shown, over_seeds = text(of["mean"], of["ci95"], "+"), of["ci95_over_seeds"]
+        shown += "" if np.isnan(over_seeds) else f" ({over_seeds:.2f})"
+        expected.append((shown, "bold" if p_holm < 0.05 and not abs(of["mean"]) <= over_seeds else ""))
     tables.texts(name, expected)
 
 

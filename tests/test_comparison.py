@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from test_tables import CONFIG, MINI, evaluate, numbers, read_csv, tables_alone
+from test_tables import CONFIG, MINI, evaluate, numbers, read_csv, rewrite, tables_alone
 
 from mlcl import cli, tables
 from mlcl.config import Experiment
@@ -22,7 +22,7 @@ from mlcl.tables.layout import ABSENT, MINUS
 BOTH = CONFIG | {
     "datasets": {name: {"source": name} for name in ("mini-imagenet", "tiered-imagenet")},
     "methods": {"cross_entropy": CONFIG["methods"]["cross_entropy"]},
-    "seeds": [0],
+    "seeds": [0, 1, 2],
     "sweeps": {"temperature": {"of": ["cross_entropy"], "key": "objective.temperature", "values": [0.2]}},
     "evaluation": CONFIG["evaluation"]
     | {"subsets": True, "choose": True, "weigh": True, "processing": ["power_centre", "l2"]},
@@ -38,7 +38,10 @@ def known() -> pd.DataFrame:
 def both(tmp_path_factory):
     """The folder with the comparison on the two data sets that have published results."""
     out = tmp_path_factory.mktemp("both")
-    tables_alone(*evaluate(BOTH, out), out)
+    experiment, files = evaluate(BOTH, out)
+    for path in files:  # intervals as wide as those of hundreds of episodes
+        rewrite(path, lambda frame: frame.assign(accuracy=0.6 + frame["accuracy"] / 10))
+    tables_alone(experiment, files, out)
     return out
 
 

@@ -93,7 +93,7 @@ def test_its_numbers_are_the_tables_digit_for_digit(written):
     in_tables = []
     for name in paths.table_names(Experiment.parse(CONFIG, "test")):
         markdown = (written / "tables" / f"{name}.md").read_text()
-        in_tables += re.findall(rf"[+{MINUS}]?\d+\.\d\d ± \d+\.\d\d", markdown)
+        in_tables += re.findall(rf"[+{MINUS}]?\d+\.\d\d ± \d+\.\d\d(?: \(\d+\.\d\d\))?", markdown)
     assert found == in_tables
     assert len(found) > 100
 

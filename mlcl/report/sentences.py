@@ -16,10 +16,9 @@ import pandas as pd
 
 from mlcl import statistics
 from mlcl.tables import comparison, factorial
+from mlcl.tables.contrasts import SHOWN, unsure, verdict
 from mlcl.tables.layout import MINUS, made_by
 from mlcl.tables.study import Study, sides, titles, words
-
-SHOWN = 0.05
 
 
 class Finding(NamedTuple):
@@ -93,17 +92,6 @@ def _count(verdicts: list[int]) -> str:
     )
 
 
-def verdict(row: dict) -> int:
-    """1 where the difference is shown to be positive, -1 negative, 0 neither."""
-    shown = row["p_holm"] < SHOWN and not _unsure(row["difference"], row["ci95_over_seeds"])
-    return int(np.sign(row["difference"])) if shown else 0
-
-
-def _unsure(difference: float, over_seeds: float) -> bool:
-    """Whether the interval over the training seeds, where there is one (not NaN), holds zero."""
-    return abs(difference) <= over_seeds
-
-
 def _doubt(difference: float, over_seeds: float) -> str:
     interval = points(difference, over_seeds)
     return f"but over training seeds the interval is {interval}: another training may turn it around"
@@ -141,7 +129,7 @@ def said(row: dict, first: str, second: str) -> str:
     if np.isnan(row["ci95_over_seeds"]):
         return f"{sentence}."
     over_seeds = row["difference"], row["ci95_over_seeds"]
-    if _unsure(*over_seeds):
+    if unsure(*over_seeds):
         return f"{sentence}, {_doubt(*over_seeds)}."
     return f"{sentence}, and over training seeds too ({points(*over_seeds)})."
 
@@ -208,7 +196,7 @@ def _best(study: Study) -> Iterator[Finding]:
         by = f"{points(found.mean, found.half_width)} over episodes, p {p_value(found.p)}"
         text += f"; {'ahead of' if found.p < SHOWN else 'not told apart from'} {lead} ({by}, uncorrected)"
         over_seeds = found.mean, found.half_width_over_seeds
-        doubt = f", {_doubt(*over_seeds)}" if found.p < SHOWN and _unsure(*over_seeds) else ""
+        doubt = f", {_doubt(*over_seeds)}" if found.p < SHOWN and unsure(*over_seeds) else ""
         yield Finding(f"{text}{doubt}.", made_by(first, second))
 
 

@@ -6,18 +6,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from mlcl import statistics
+from mlcl.config import Experiment
 from mlcl.tables.layout import Table, lay_out
 from mlcl.tables.study import Side, Study, columns, protocol
 
-NOTE = (
-    "All sides of a difference meet the same episodes, and the interval is over the episodes' differences. Bold: the "
-    "p-value of the paired t test over the episodes, corrected for the number of differences in the table (Holm), lies "
-    "below 0.05; it is about these trainings, and others may differ. The CSV has the p-values, a bootstrap interval "
-    "and, where there are several training seeds, the interval over seeds."
-)
+SHOWN = 0.05
 
 
 class Pair(NamedTuple):
@@ -58,14 +55,38 @@ def table(
     study: Study, title: str, heading: str, pairs: Iterable[Pair], notes: Sequence[str] = ()
 ) -> tuple[pd.DataFrame, list[Table]]:
     """The table of the pairs' differences, judged; `heading` stands above their labels."""
-    frame, experiment = judged(differences(study, pairs)), study.experiment
-    notes = [protocol(experiment, experiment.evaluation.classifiers[0]), *notes, NOTE]
-    laid_out = lay_out(title, frame, columns(experiment), {"label": heading}, "difference", notes, sign="+")
-    return frame.drop(columns="bold"), [laid_out]
+    return judged(study, title, {"label": heading}, differences(study, pairs), notes)
 
 
-def judged(frame: pd.DataFrame) -> pd.DataFrame:
-    """With p_holm, the p-values corrected over the table, and what is bold."""
-    corrected = statistics.holm(frame["p"])
-    frame.insert(frame.columns.get_loc("p") + 1, "p_holm", corrected)
-    return frame.assign(bold=corrected < 0.05)
+def judged(
+    study: Study, title: str, labels: Mapping[str, str], frame: pd.DataFrame, notes: Sequence[str]
+) -> tuple[pd.DataFrame, list[Table]]:
+    """The frame with p_holm, its p-values corrected over the table; and laid out, what is shown in bold."""
+    experiment = study.experiment
+    frame.insert(frame.columns.get_loc("p") + 1, "p_holm", statistics.holm(frame["p"]))
+    marked = frame.assign(bold=[verdict(row) != 0 for row in frame.to_dict("records")])
+    notes = [protocol(experiment, experiment.evaluation.classifiers[0]), *notes, _note(experiment)]
+    return frame, [lay_out(title, marked, columns(experiment), labels, "difference", notes, sign="+", over_seeds=True)]
+
+
+def verdict(row: Mapping) -> int:
+    """1 where the difference of a judged row is shown to be positive, -1 negative, 0 neither."""
+    shown = row["p_holm"] < SHOWN and not unsure(row["difference"], row["ci95_over_seeds"])
+    return int(np.sign(row["difference"])) if shown else 0
+
+
+def unsure(difference: float, over_seeds: float) -> bool:
+    """Whether the interval over the training seeds, where there is one (not NaN), holds zero."""
+    return abs(difference) <= over_seeds
+
+
+def _note(experiment: Experiment) -> str:
+    brackets, bold = "", "; it is about these trainings, and others may differ"
+    if len(experiment.seeds) > 1:
+        brackets = "; in brackets stands the half-width of the interval over the training seeds"
+        bold = ", and the interval over the seeds leaves out zero"
+    return (
+        "All sides of a difference meet the same episodes, and the interval is over the episodes' differences"
+        f"{brackets}. Bold: the p-value of the paired t test over the episodes, corrected for the number of "
+        f"differences in the table (Holm), lies below {SHOWN}{bold}. The CSV has the p-values and a bootstrap interval."
+    )

@@ -11,9 +11,9 @@ from itertools import product
 import pandas as pd
 
 from mlcl.config import Experiment, Method
-from mlcl.tables.contrasts import NOTE, contrast, judged
-from mlcl.tables.layout import MINUS, Table, lay_out
-from mlcl.tables.study import Side, Study, columns, protocol, sides, titles
+from mlcl.tables.contrasts import contrast, judged
+from mlcl.tables.layout import MINUS, Table
+from mlcl.tables.study import Side, Study, columns, sides, titles
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
@@ -32,15 +32,9 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
         return pd.DataFrame(columns=["single", "multi", "effect"]), [
             Table(TITLE, ["Effect"], columns(experiment), {}, [note])
         ]
-    frame = judged(pd.DataFrame(rows))
-    notes = [
-        protocol(experiment, evaluation.classifiers[0]),
-        "The last row says how much more the ensemble gains after multi-level training than after single-level "
-        "training.",
-        NOTE,
-    ]
-    table = lay_out(TITLE, frame, columns(experiment), {"effect": "Effect"}, "difference", notes, sign="+")
-    return frame.drop(columns=["block", "bold"]), [table]
+    note = "The last row: how much more the ensemble gains after multi-level training than after single-level training."
+    frame, tables = judged(study, TITLE, {"effect": "Effect"}, pd.DataFrame(rows), [note])
+    return frame.drop(columns="block"), tables
 
 
 TITLE = "Training x representation, points of accuracy"

@@ -74,17 +74,20 @@ def lay_out(
     value: str,
     notes: Sequence[str],
     sign: str = "",
+    over_seeds: bool = False,
 ) -> Table:
     """A row for each combination of the frame's `labels` (column: heading), a column for each data set and shot.
 
     `frame` has a row a number: block, the labels, dataset, shot, `value` with its ci95 (NaN: none), bold and, if it
     likes, underlined, and evaluations where `made_by` finds them. Rows and blocks come in the frame's order. `sign` "+"
-    marks positive numbers. Raises ValueError where two numbers would share a place.
+    marks positive numbers; `over_seeds` puts ci95_over_seeds in brackets. Raises ValueError where two numbers would
+    share a place.
     """
     if (taken := frame.duplicated(["block", *labels, "dataset", "shot"])).any():
         raise ValueError(f"{title}: two numbers have one place: {frame[taken].iloc[0][list(labels)].to_dict()}")
+    brackets = frame["ci95_over_seeds"] if over_seeds else [np.nan] * len(frame)
     frame = frame.assign(
-        text=[shown(mean, ci95, sign) for mean, ci95 in zip(frame[value], frame["ci95"], strict=True)],
+        text=[shown(*numbers, sign) for numbers in zip(frame[value], frame["ci95"], brackets, strict=True)],
         mark=np.where(frame["bold"], "bold", np.where(frame.get("underlined", False), "underlined", "")),
         made_by=[made_by(row) for row in frame.to_dict("records")],
     )
@@ -98,11 +101,13 @@ def lay_out(
     return Table(title, list(labels.values()), list(columns), blocks, list(notes))
 
 
-def shown(mean: float, ci95: float, sign: str = "") -> str:
+def shown(mean: float, ci95: float, over_seeds: float = np.nan, sign: str = "") -> str:
     """The only place where numbers are rounded: two decimals, and no negative zero."""
     if np.isnan(mean):
         return ABSENT
-    text = f"{mean:{sign}z.2f}" if np.isnan(ci95) else f"{mean:{sign}z.2f} ± {ci95:.2f}"
+    text = f"{mean:{sign}z.2f}"
+    text += "" if np.isnan(ci95) else f" ± {ci95:.2f}"
+    text += "" if np.isnan(over_seeds) else f" ({over_seeds:.2f})"
     return text.replace("-", MINUS)
 
 
@@ -163,7 +168,10 @@ def latex(table: Table) -> str:
             body.append(f"\\multicolumn{{{width}}}{{l}}{{\\emph{{{_latex_text(heading)}}}}} \\\\*")
         body += [_latex_row([*map(_latex_text, row.labels), *map(_latex_number, row.numbers)]) for row in rows]
     names = zip(table.labels, *(row.labels for rows in table.blocks.values() for row in rows), strict=True)
-    form = [*(_latex_column(texts, limit=max(18, 40 // labels)) for texts in names), *"c" * len(table.columns)]
+    lines = (row.numbers for rows in table.blocks.values() for row in rows)
+    room = 90 - sum(max(len(number.text) for number in column) for column in zip(*lines, strict=True))
+    limit = max(18, min(40, room) // labels)
+    form = [*(_latex_column(texts, limit) for texts in names), *"c" * len(table.columns)]
     return "\n".join(
         [
             r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}",
