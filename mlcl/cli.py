@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -34,7 +35,8 @@ def main(arguments: list[str] | None = None) -> None:
     except OSError as error:
         if error.strerror is None:
             raise
-        sys.exit(f"mlcl {given.stage}: {error.filename or 'while writing'}: {error.strerror}")
+        remedy = "; make room on its disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        sys.exit(f"mlcl {given.stage}: {error.filename or 'while writing'}: {error.strerror}{remedy}")
 
 
 def data(given: argparse.Namespace) -> None:

@@ -84,7 +84,10 @@ def allocate(path: Path) -> None:
     """
     if hasattr(os, "posix_fallocate"):
         with open(path, "rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error  # the call names no file
 
 
 def sha256(path: Path) -> str:

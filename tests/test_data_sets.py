@@ -5,8 +5,10 @@ import io
 import json
 import os
 import pickle
+import shutil
 import struct
 import tarfile
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -149,6 +151,10 @@ def test_tiered_imagenet_with_names_in_words_is_checked_by_its_super_classes(tie
     [
         (lambda f: (f / "png" / "val_images_png.pkl").unlink(), "holds no tiered-ImageNet: put there"),
         (lambda f: (f / "png" / "val_labels.pkl").unlink(), r"val_labels\.pkl: cannot be read"),
+        (
+            lambda f: [shutil.copy(f / "npz" / f"{split}_images.npz", f / "png") for split in TIERED],
+            "whose images lie in different orders, and the labels are of one of them alone; move the other away",
+        ),
         (lambda f: dump({"label_specific": [0, 1]}, f / "png" / "val_labels.pkl"), "has 2 classes, where val has 1"),
         (lambda f: dump({"labels": [0] * 4}, f / "png" / "val_labels.pkl"), "holds 3 images, its labels 4"),
         (lambda f: dump({"labels": [0] * 2}, f / "png" / "val_labels.pkl"), "holds 3 images, its labels 2"),
@@ -266,6 +272,9 @@ def test_omniglots_turns_are_classes_of_their_own(small_omniglot, tmp_path):
 def test_omniglot_with_a_drawing_missing_is_named(small_omniglot, tmp_path):
     raw, _ = small_omniglot
     omniglot.source(config.Omniglot(source="omniglot"), raw)
+    drawing = next((raw / "images_evaluation").glob("*/*/*.png"))
+    drawing.with_name(f"._{drawing.name}").write_bytes(b"macOS")
+    omniglot.source(config.Omniglot(source="omniglot"), raw)
     next((raw / "images_evaluation").glob("*/*/*.png")).unlink()
     with pytest.raises(UserError, match="holds 59 drawings, not 20 of 3 characters; delete it and fetch"):
         omniglot.source(config.Omniglot(source="omniglot"), raw)
@@ -295,6 +304,8 @@ def test_cub_is_split_by_number(tmp_path, monkeypatch):
                 info = tarfile.TarInfo(f"CUB_200_2011/images/{bird + 1:03}.Bird_{bird}/{i}.jpg")
                 info.size = len(data)
                 archive.addfile(info, io.BytesIO(data))
+    cub.source(config.Cub(source="cub", size=16), tmp_path)
+    (tmp_path / "CUB_200_2011" / "images" / "001.Bird_0" / "._0.jpg").write_bytes(b"macOS")
     data = packed(cub.source(config.Cub(source="cub", size=16), tmp_path), tmp_path / "packed")
     assert dict(data.classes["split"].value_counts()) == {"train": 100, "val": 50, "test": 50}
     numbers = data.classes["class"].str[:3].astype(int) - 1
@@ -359,6 +370,34 @@ def test_a_nested_folder_is_split_by_super_class(tmp_path):
     for i in range(6):
         assert len({c.split for c in classes if c.superclass == f"s{i}"}) == 1
     assert [sum(c.split == s for c in classes) for s in ("train", "val", "test")] == [8, 2, 2]  # 0.64, 0.16, 0.2 of 6
+
+
+def test_folders_called_as_the_splits_are_the_splits(tmp_path):
+    write_folder(tmp_path, ["train/b", "train/a", "val/d", "test/c"])
+    source = folder.source(spec(tmp_path), tmp_path)
+    assert source.classes == [
+        Class("a", "", "train"),
+        Class("b", "", "train"),
+        Class("d", "", "val"),
+        Class("c", "", "test"),
+    ]
+    assert [source.classes[label].name for label in source.labels] == [
+        Path(file).parts[1] for file in source.origins["file"]
+    ]
+    write_folder(tmp_path, ["test/a"])
+    with pytest.raises(UserError, match=r"has the class a in t.* and in t.*; few-shot splits share no"):
+        folder.source(spec(tmp_path), tmp_path)
+    (tmp_path / "split.csv").write_text(
+        "class,split\ntrain/a,train\ntrain/b,val\nval/d,val\ntest/c,test\ntest/a,test\n"
+    )
+    assert [c.split for c in folder.source(spec(tmp_path), tmp_path).classes] == ["train", "val", "val", "test", "test"]
+
+
+def test_a_split_file_may_write_accents_otherwise_and_end_lines_with_commas(tmp_path):
+    names = [unicodedata.normalize("NFD", name) for name in ("café", "thé", "eau")]
+    write_folder(tmp_path, names)
+    (tmp_path / "split.csv").write_text("class,split\ncafé,train,\nthé,val,\neau,test,\n")
+    assert [c.name for c in folder.source(spec(tmp_path), tmp_path).classes] == names
 
 
 def test_super_classes_are_split_the_same_on_every_run(tmp_path):

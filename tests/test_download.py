@@ -411,12 +411,6 @@ def test_a_copy_that_is_not_there(offer, tmp_path, capsys):
     assert "has no data.bin" in capsys.readouterr().err
 
 
-def test_a_copy_under_another_name_needs_a_checksum(offer, tmp_path):
-    (tmp_path / "train.pkl").write_bytes(CONTENT)
-    with pytest.raises(UserError, match=r"may not be data\.bin"):
-        fetch(offer(Resource(), checksum=None), tmp_path / "data", tmp_path / "train.pkl")
-
-
 def test_a_folder_that_is_a_file_is_a_one_line_error(offer, tmp_path):
     (tmp_path / "data").write_text("")
     with pytest.raises(UserError) as error:

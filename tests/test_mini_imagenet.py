@@ -124,8 +124,48 @@ def test_the_pickled_layouts_pack_to_the_same_files(folder, tmp_path, write):
         assert np.array_equal(rest, whole[start:])
 
 
+def test_a_category_split_may_say_its_classes_names(folder, tmp_path):
+    write_category_splits(folder, tmp_path / "pickles")
+    before = source(tmp_path / "pickles").origins
+    path = tmp_path / "pickles" / "miniImageNet_category_split_train_phase_train.pickle"
+    content = pickle.loads(path.read_bytes())
+    turned = {name.encode(): 2 - number for number, name in enumerate(NAMES["train"])}
+    path.write_bytes(pickle.dumps(content | {b"catname2label": turned}, 2))
+    found = source(tmp_path / "pickles").origins
+    assert found["place"][:6].tolist() == [*before["place"][4:6], *before["place"][2:4], *before["place"][:2]]
+    path.write_bytes(pickle.dumps(content | {"catname2label": {"n00000000": 0}}, 2))
+    with pytest.raises(UserError, match=r"train\.pickle: its catname2label has no class of label 1; fetch"):
+        source(tmp_path / "pickles")
+
+
+@pytest.mark.parametrize("names", [("train", "val", "test"), ("train", "validation", "test")])
+@pytest.mark.parametrize("kind", [str, str.encode])
+def test_a_caches_names_as_they_are_found(folder, tmp_path, names, kind):
+    write_caches(folder, tmp_path / "pickles")
+    before = source(tmp_path / "pickles").origins
+    for old, new in zip(("train", "validation", "test"), names, strict=True):
+        path = tmp_path / "pickles" / f"mini-imagenet-cache-{old}.pkl"
+        content = pickle.loads(path.read_bytes())
+        content["class_dict"] = {kind(name): rows for name, rows in content["class_dict"].items()}
+        path.unlink()
+        path.with_name(f"mini-imagenet-cache-{new}.pkl").write_bytes(pickle.dumps(content, 2))
+    assert source(tmp_path / "pickles").origins["place"].equals(before["place"])
+
+
+def test_a_cache_of_wrong_rows_is_named(folder, tmp_path):
+    write_caches(folder, tmp_path / "pickles")
+    path = tmp_path / "pickles" / "mini-imagenet-cache-test.pkl"
+    content = pickle.loads(path.read_bytes())
+    for rows in ({name: [0, 1] for name in NAMES["test"]}, {NAMES["test"][0]: [0, 4], NAMES["test"][1]: [1, 2]}):
+        path.write_bytes(pickle.dumps(content | {"class_dict": rows}, 2))
+        with pytest.raises(UserError, match=r"cache-test\.pkl: does not hold 2 RGB images of every class"):
+            source(tmp_path / "pickles")
+
+
 @pytest.mark.parametrize(
-    "spoil", [lambda images: images[1:], lambda images: images / 255], ids=["fewer", "shares of 1"]
+    "spoil",
+    [lambda images: images[1:], lambda images: images / 255, lambda images: images.transpose(0, 3, 1, 2)],
+    ids=["fewer", "shares of 1", "channels first"],
 )
 def test_pickles_of_other_images_are_named(folder, tmp_path, spoil):
     write_category_splits(folder, tmp_path / "pickles")
@@ -212,6 +252,13 @@ FIRST = {split: rows(split)[0][0] for split in SPLIT}
         (
             lambda f: edit(f / "val.csv", lambda t: t.replace(",n01000000", ",n09000000")),
             r"val\.csv: has class n09000000 in val, the published split nowhere",
+        ),
+        (
+            lambda f: edit(
+                f / "val.csv",
+                lambda t: t.replace(",n01000000", ",x").replace(",n01000001", ",n01000000").replace(",x", ",n01000001"),
+            ),
+            r"val\.csv: gives n0100000000000001\.jpg the label n01000001; take it as published",
         ),
         (lambda f: (f / "images" / FIRST["val"]).unlink(), r"val\.csv: names .*\.jpg, which is not in images/"),
         (

@@ -136,6 +136,9 @@ def test_a_long_array_stays_in_the_file(write, monkeypatch, protocol, chunk):
         loaded = load(write(python2(value, protocol)))
         assert same(loaded, value)
         assert type(loaded["image_data"].base).__name__ == "mmap"
+    if not protocol:
+        for content in (pickle.dumps(value, 0), python2(value, 0)):
+            assert "holds images as text (protocol 0); write it with protocol 2 or later" in refusal(write(content))
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 999, 1000, 1001, 2500])

@@ -139,6 +139,18 @@ def test_classes_shared_with_another_data_set_are_counted(tmp_path):
     )
 
 
+def test_classes_named_in_other_ways_are_not_compared(tmp_path):
+    names = {"train": "n00000001", "val": "n00000002", "test": "n00000003"}
+    mini = write(tmp_path / "mini", [Class(name, "", split) for split, name in names.items()], "mini-imagenet")
+    tiered = write(tmp_path / "tiered", [Class(f"{s}-0", s, s) for s in names], "tiered-imagenet")
+    for one, other in ((mini, tiered), (tiered, mini)):
+        assert found(one, "overlap", [other]) == "unknown: not both name classes by WordNet's ids"
+    assert found(mini, "overlap", [mini]).startswith("0 classes of train in its test")
+    words = write(tmp_path / "words", [Class("crane", s, s) for s in ("train", "val", "test")], "tiered-imagenet")
+    assert "no class in two splits" not in failed(words)
+    assert found(words, "no class in") == "unknown: the files name classes in words, and repeat crane, crane"
+
+
 def test_the_command_prints_a_table_and_fails_where_something_is_wrong(tmp_path, capsys):
     sound = write(tmp_path / "sound")
     shutil.copytree(sound, tmp_path / "leak")

@@ -103,7 +103,12 @@ MINI_IMAGENET = Dataset(
                 ("test", "ye9jeb5tyz0x01b", "1wpmY-hmiJUUlRBkO9ZDCXAcIpHEFdOhD"),
             )
         ),
-        # the three pickles of `cache` in one archive, as Ren et al. published them
+        # the same, as the archive below names them
+        tuple(
+            File(f"mini-imagenet-cache-{split}.pkl", by_hand="unpack mini-imagenet.tar.gz")
+            for split in ("train", "val", "test")
+        ),
+        # the three pickles in one archive, as Ren et al. published them
         (
             File(
                 "mini-imagenet.tar.gz",
@@ -111,10 +116,10 @@ MINI_IMAGENET = Dataset(
                 by_hand=f"fetch mini-imagenet.tar.gz, 1.1 GB, from {DRIVE}/16V_ZlkW4SsnNDtnGmaBRq2OoPmUOc5mY",
             ),
         ),
-        # 84x84 arrays, the base classes' images in three phases; used by MetaOptNet, RFS and SCL
+        # 84x84 arrays; used by MetaOptNet, RFS and SCL
         tuple(
             File(f"miniImageNet_category_split_{part}.pickle", by_hand=GIDARIS_SOURCES)
-            for part in ("train_phase_train", "train_phase_val", "train_phase_test", "val", "test")
+            for part in ("train_phase_train", "val", "test")
         ),
     ),
 )
@@ -142,8 +147,6 @@ TIERED_IMAGENET = Dataset(
                 "val_labels.pkl",
                 "test_images_png.pkl",
                 "test_labels.pkl",
-                "class_names.txt",
-                "synsets.txt",
             )
         ),
         # the files of `png` in one archive, as Ren et al. published them

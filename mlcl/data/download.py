@@ -64,8 +64,6 @@ def _adopt(copy: Path, file: File, path: Path) -> bool:
             raise UserError(f"{copy}: is missing; give the path of {file.name} or of its folder")
         _say(f"{copy}: has no {file.name}; looking for it at its public sources")
         return False
-    if source.name != file.name and not file.checksum:
-        raise UserError(f"{source}: may not be {file.name}, whose checksum is unknown; rename it if it is")
     with replacing(path) as [temporary]:
         try:
             os.link(source.resolve(), temporary)
@@ -79,29 +77,53 @@ def _adopt(copy: Path, file: File, path: Path) -> bool:
 def complete(dataset: Dataset, folder: Path, copy: Path | None = None) -> Path:
     """Fetch the files of a public data set that `folder` lacks; the folder to read the data set from.
 
-    In a folder where a layout is begun, that one is completed, in an empty one the first that can be downloaded; a
-    folder with anything else is left to its reader. With `copy`, the layout is that of the file, or of the folder of
-    files, at hand; a folder that holds the data set in another form is to be read where it lies. Raises `UserError` as
-    `fetch` does, and where a person must fetch the files.
+    In a folder where a download is begun, it is completed, in an empty one the first layout that can be downloaded; a
+    folder with anything else is left to its reader. A `copy` is what is read, whatever the folder holds: a folder where
+    it lies, but for archives, which are linked to `folder` to be unpacked there. Raises `UserError` as `fetch` does,
+    and where a person must fetch the files.
     """
-    if copy is not None:
-        held = {path.name for path in copy.iterdir()} if copy.is_dir() else {copy.name}
-        of_all = [({file.name for file in layout}, layout) for layout in dataset.layouts]
-        layout = next((lay for names, lay in of_all if (names <= held if copy.is_dir() else held <= names)), None)
-        if layout is None and copy.is_dir():
-            return copy
-        if layout is None:
-            names = ", ".join(file.name for file in dataset.layouts[0])
-            raise UserError(f"{copy}: is no file of {dataset.name}, such as {names}")
-    else:
-        direct = [layout for layout in dataset.layouts if all(file.urls for file in layout)]
-        seen = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-        # Hidden: our locks and notes, what systems leave of their own.
-        names = {name.removesuffix(".part").removesuffix(".wrong") for name in seen if not name.startswith(".")}
-        layout = next((lay for lay in direct if names & {file.name for file in lay}), None)
-        if layout is None and names:
-            return folder
-        layout = layout or next(iter(direct), dataset.layouts[0])
+    layout = _begun(dataset, folder) if copy is None else _archives(dataset, copy)
+    if layout is None:
+        return copy or folder
     for file in layout:
         fetch(file, folder, copy)
     return folder
+
+
+Layout = tuple[File, ...]
+
+
+def _names(layout: Layout) -> set[str]:
+    return {file.name for file in layout}
+
+
+def _begun(dataset: Dataset, folder: Path) -> Layout | None:
+    """The layout to complete; None for a folder with files that are of no download of ours, or may be of another."""
+    direct = [layout for layout in dataset.layouts if all(file.urls for file in layout)]
+    seen = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    # Hidden: our locks and notes, what systems leave of their own.
+    found = {name.removesuffix(".part").removesuffix(".wrong") for name in seen if not name.startswith(".")}
+    if not found:
+        return next(iter(direct), dataset.layouts[0])
+    for layout in direct:
+        others = set().union(*map(_names, dataset.layouts)) - _names(layout)
+        shared = set().union(*(_names(other) for other in dataset.layouts if other != layout))
+        # What layouts share, as tiered-ImageNet's labels, is no beginning; but downloads begin with the first file.
+        if not found & others and found & (_names(layout) - shared | {layout[0].name}):
+            return layout
+    return None
+
+
+def _archives(dataset: Dataset, copy: Path) -> Layout | None:
+    """The archives that are to be unpacked in the data set's folder; None for a copy to be read where it lies."""
+    if copy.is_dir():
+        held = {path.name for path in copy.iterdir()}
+        verified = (lay for lay in dataset.layouts if all(file.urls and file.checksum for file in lay))
+        return next((layout for layout in verified if _names(layout) <= held), None)
+    of = [layout for layout in dataset.layouts if copy.name in _names(layout)]
+    if not of:
+        names = ", ".join(file.name for file in dataset.layouts[0])
+        raise UserError(f"{copy}: is no file of {dataset.name}, such as {names}")
+    if all(len(layout) > 1 for layout in of):
+        raise UserError(f"{copy}: is one of several files of {dataset.name}; give the folder that holds them all")
+    return next(layout for layout in of if len(layout) == 1)

@@ -1,9 +1,10 @@
-"""Any folder of images: root/<class>/* or root/<super-class>/<class>/*."""
+"""Any folder of images: root/<class>/*, root/<super-class>/<class>/* or root/{train,val,test}/<class>/*."""
 
 from __future__ import annotations
 
 import re
 import sys
+import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -23,9 +24,10 @@ NO_TEXT = re.compile("[\x00-\x1f\ud800-\udfff]")  # control characters, and byte
 def source(spec: config.Folder, folder: Path) -> Source:
     """The images below `folder`, RGB, the middle square of each.
 
-    The classes are split by split.csv (columns class, split) where there is one, else by a draw from the seed: of
-    super-classes where the folders nest. Raises `UserError` where there are too few classes, split.csv is wrong, or a
-    name cannot be written into a table.
+    The classes are split by split.csv (columns class, split) where there is one, else by the folders train, val and
+    test where they lie in these, else by a draw from the seed: of super-classes where the folders nest. Raises
+    `UserError` where there are too few classes, split.csv is wrong, a class lies in two splits, or a name cannot be
+    written into a table.
     """
     files, others = listing(folder)
     if others := [path for path in others if path != folder / "split.csv"]:
@@ -35,7 +37,14 @@ def source(spec: config.Folder, folder: Path) -> Source:
         if NO_TEXT.search(name):
             raise UserError(f"{folder}: {name!a} has characters that no table takes; rename it")
     names = {name: superclass for superclass, name, _ in files}
-    split = _read_split(folder / "split.csv", set(names)) if (folder / "split.csv").exists() else _draw(spec, names)
+    if (folder / "split.csv").exists():
+        split = _read_split(folder / "split.csv", set(names))
+    elif set(names.values()) == set(SPLITS):
+        split = _by_folders(folder, names)
+        files = [("", name.partition("/")[2], path) for _, name, path in files]
+        names = dict.fromkeys(split, "")
+    else:
+        split = _draw(spec, names)
     classes = sorted((Class(n, s, split[n]) for n, s in names.items()), key=lambda c: (SPLITS.index(c.split), c.name))
     number = {c.name: i for i, c in enumerate(classes)}
     paths = [path for _, _, path in files]
@@ -86,13 +95,28 @@ def counted(paths: Sequence[Path]) -> str:
     return f"{len(paths)} file{'s' if more else ''} ({paths[0]}{more})"
 
 
+def _by_folders(folder: Path, names: dict[str, str]) -> dict[str, str]:
+    """The split of each class of <split>/<class> (name: split), by the class alone."""
+    split: dict[str, str] = {}
+    for name, of in names.items():
+        known = split.setdefault(name.partition("/")[2], of)
+        if known != of:
+            raise UserError(
+                f"{folder}: has the class {name.partition('/')[2]} in {known} and in {of}; few-shot splits share no "
+                "class: put each into one of them, or all below one folder and let them be split"
+            )
+    return split
+
+
 def _read_split(path: Path, names: set[str]) -> dict[str, str]:
+    spelled = {unicodedata.normalize("NFC", name): name for name in names}  # macOS writes an accent by itself
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); it needs the columns class, split") from error
     if list(table.columns) != ["class", "split"]:
         raise UserError(f"{path}: has the columns {', '.join(table.columns)}; it needs class, split")
+    table["class"] = [spelled.get(unicodedata.normalize("NFC", name), name) for name in table["class"]]
     for row in table.itertuples(index=False):
         if row[1] not in SPLITS:
             raise UserError(f"{path}: puts {row[0]} in {row[1]!r}; a split is one of {', '.join(SPLITS)}")

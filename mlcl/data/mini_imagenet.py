@@ -56,6 +56,11 @@ def _from_files(spec: config.MiniImagenet, folder: Path) -> Source:
     classes = splits.published("mini-imagenet")
     for split, rows in table.groupby("split"):
         splits.check(folder / f"{split}.csv", split, rows["label"], classes)
+        for row in rows.itertuples():
+            if not row.filename.startswith(row.label):
+                raise UserError(
+                    f"{folder}/{split}.csv: gives {row.filename} the label {row.label}; take it as published"
+                )
     table["path"] = list(_listed(folder, table) if (folder / "images").is_dir() else _of_ilsvrc(folder, table))
     number = {c.name: i for i, c in enumerate(classes)}
     table = table.sort_values("filename").assign(number=table["label"].map(number)).sort_values("number", kind="stable")
@@ -135,9 +140,13 @@ def _from_arrays(
         pixels, members = read(path, names[split])
         splits.check(path, split, members, classes)
         counts += [len(members[name]) for name in names[split]]
-        if any(count != IMAGES for count in counts) or pixels.dtype != np.uint8 or pixels.ndim != 4:
-            raise UserError(f"{path}: does not hold {IMAGES} RGB images of every class; fetch the file again")
         places = np.concatenate([members[name] for name in names[split]])
+        if (
+            any(count != IMAGES for count in counts) or len(np.unique(places)) < len(places)
+            or places.min() < 0 or places.max() >= len(pixels)
+            or pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3
+        ):  # fmt: skip
+            raise UserError(f"{path}: does not hold {IMAGES} RGB images of every class; fetch the file again")
         origins.append(pd.DataFrame({"file": path.name, "place": places.astype(str)}))
         del pixels
 
@@ -163,14 +172,19 @@ def _from_arrays(
 
 def _cache(path: Path, names: list[str]) -> Pixels:
     pixels, members = unpickle.entries(path, "image_data", "class_dict")
-    return pixels, {str(name): np.asarray(rows) for name, rows in members.items()}
+    return pixels, {unpickle.text(name): np.asarray(rows) for name, rows in members.items()}
 
 
 def _category_split(path: Path, names: list[str]) -> Pixels:
-    """The file numbers a split's classes in the order of their WordNet ids, after those of the splits before."""
-    pixels, labels = unpickle.entries(path, "data", "labels")
+    """The file numbers a split's classes as its catname2label says, or where it has none in the order of their WordNet
+    ids, after those of the splits before."""
+    pixels, labels, said = unpickle.entries(path, "data", "labels", optional="catname2label")
     labels = np.asarray(labels)
     numbers = np.unique(labels)
     if len(numbers) != len(names):
         raise UserError(f"{path}: has {len(numbers)} classes, the split {len(names)}; put the split's own file there")
-    return pixels, {name: np.flatnonzero(labels == n) for name, n in zip(names, numbers, strict=True)}
+    said = said or dict(zip(names, numbers, strict=True))
+    by_number = {number: unpickle.text(name) for name, number in said.items()}
+    if missing := set(numbers) - set(by_number):
+        raise UserError(f"{path}: its catname2label has no class of label {min(missing)}; fetch the file again")
+    return pixels, {by_number[number]: np.flatnonzero(labels == number) for number in numbers}

@@ -29,7 +29,7 @@ def source(spec: config.Omniglot, folder: Path) -> Source:
     files: list[tuple[str, str, Path]] = []  # split, class, drawing
     for part, characters in PARTS.items():
         root = archives.unpacked(folder / f"{part}.zip", folder / part)
-        drawings = sorted(root.glob("*/*/*.png"))
+        drawings = sorted(root.glob("*/*/[!.]*.png"))  # macOS leaves ._*.png
         alphabets = sorted({path.parts[-3] for path in drawings})
         if len({path.parent for path in drawings}) != characters or len(drawings) != characters * DRAWINGS:
             raise UserError(

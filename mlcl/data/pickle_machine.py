@@ -73,8 +73,10 @@ class Machine:
 
     def line(self) -> bytes:
         line = self.file.readline(LONG)
+        if len(line) == LONG:
+            raise RefusedError("holds images as text (protocol 0); write it with protocol 2 or later")
         if not line.endswith(b"\n"):
-            raise EOFError("a line is cut off or too long")
+            raise EOFError("a line is cut off")
         self.spend(len(line) >> 6)
         return line[:-1]
 

@@ -66,10 +66,18 @@ def source(spec: config.TieredImagenet, folder: Path) -> Source:
 
 def _layout(folder: Path) -> tuple[dict[str, Path], Callable[[Path, int], Iterator[Any]]]:
     """Each split's file of images, and what reads such a file from an image on."""
+    found = []
     for pattern, read in {"{}_images_png.pkl": _encoded, "{}_images.npz": _pixels}.items():
         paths = {split: folder / pattern.format(split) for split in SPLITS}
         if all(path.exists() for path in paths.values()):
-            return paths, read
+            found.append((paths, read))
+    if len(found) > 1:
+        raise UserError(
+            f"{folder}: holds *_images_png.pkl and *_images.npz, whose images lie in different orders, and the labels "
+            "are of one of them alone; move the other away"
+        )
+    if found:
+        return found[0]
     raise UserError(
         f"{folder}: holds no tiered-ImageNet: put there {{train,val,test}}_images_png.pkl or _images.npz, each with "
         "its _labels.pkl"
@@ -91,8 +99,10 @@ def _pixels(path: Path, start: int) -> Iterator[np.ndarray]:
             )
             shape, fortran, dtype = read_header(file)
             if shape[1:] != (SIDE, SIDE, 3) or dtype != np.uint8 or fortran:
+                order = " in Fortran's order" if fortran else ""
                 raise UserError(
-                    f"{path}: holds {dtype} {shape}, not uint8 [N, {SIDE}, {SIDE}, 3]; fetch the file again"
+                    f"{path}: holds {dtype} {shape}{order}, not uint8 [N, {SIDE}, {SIDE}, 3] in C's; fetch the file "
+                    "again"
                 )
             size = SIDE * SIDE * 3
             file.seek(start * size, 1)

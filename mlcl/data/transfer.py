@@ -55,7 +55,8 @@ def download(file: File, path: Path) -> None:
     checksum = f" ({file.checksum})" if file.checksum else ""
     remedy = file.by_hand or f"fetch {file.urls[0]} in another way"
     raise UserError(
-        f"{path}: {problem}; {remedy}, then put {file.name}{checksum} into {path.parent} or give its path with --from"
+        f"{path}: {problem}; {remedy}, then put {file.name}{checksum} into {path.parent}, or read the data set from "
+        "where you have it with --from"
     )
 
 

@@ -2,7 +2,7 @@
 
 `pickle.load` does whatever the file says. This reader knows only what lists, tuples, dictionaries, strings, bytes,
 numbers and NumPy arrays of numbers or strings are written with, in protocols 0 to 5, by Python 2 and 3; every other
-name or instruction is refused.
+name or instruction is refused, and so are long strings in protocol 0, a line each.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def load(path: str | Path) -> Any:
     """What the pickle at `path` holds, as `pickle.load(file, encoding="latin1")` would give it.
 
     Special dictionaries come as `dict`, arrays read-only. An array of 16 MiB or more is a memory map of the file if its
-    bytes are there as they are, and is decoded piece by piece if not (protocols 0 to 2 written by Python 3).
+    bytes are there as they are, and is decoded piece by piece if not (protocols 1 and 2 written by Python 3).
     Raises `UserError` where the file is broken, holds anything but data, or more small objects than any known data set.
     """
     with _reading(path) as machine:
@@ -36,10 +36,10 @@ def load(path: str | Path) -> Any:
         return machine.stack[0]
 
 
-def entries(path: str | Path, *keys: str) -> list[Any]:
+def entries(path: str | Path, *keys: str, optional: str | None = None) -> list[Any]:
     """The entries of the dictionary that the pickle at `path` holds, whether Python 2 or 3 wrote its keys.
 
-    Raises `UserError` as `load` does, and where an entry is missing.
+    The `optional` one comes last, None where it is missing. Raises `UserError` as `load` does, and where another is.
     """
     content = load(path)
     if not isinstance(content, dict):
@@ -48,7 +48,7 @@ def entries(path: str | Path, *keys: str) -> list[Any]:
     for key in keys:
         if key not in by_name:
             raise UserError(f"{path}: has no entry {key}; fetch the file again")
-    return [by_name[key] for key in keys]
+    return [by_name[key] for key in keys] + ([by_name.get(optional)] if optional else [])
 
 
 def text(name: str | bytes) -> str:

@@ -19,6 +19,7 @@ from mlcl.files import sha256
 # Sources with a published split; the second kind splits by super-class.
 PUBLISHED = ("mini-imagenet", "tiered-imagenet", "cifar-fs", "fc100")
 BY_SUPERCLASS = ("tiered-imagenet", "fc100")
+IMAGENET = ("mini-imagenet", "tiered-imagenet")
 
 
 class Check(NamedTuple):
@@ -57,8 +58,12 @@ def _classes(packed: Packed) -> Iterator[Check]:
         each = f"{counts.min()} to {counts.max()}" if len(counts) else "no"
         yield Check(f"{split} has classes", len(counts) > 0, f"{len(counts)} classes of {each} images")
     repeated = table["class"][table["class"].duplicated()].tolist()
-    yield Check("no class in two splits", not repeated, ", ".join(repeated) or "none")
+    more = f" and {len(repeated) - 3} more" if len(repeated) > 3 else ""
+    found = f"{', '.join(repeated[:3])}{more}" if repeated else "none"
     source = packed.manifest["dataset"]["source"]
+    in_words = source in IMAGENET and not _wordnet(packed)  # two classes may be called crane
+    said = f"unknown: the files name classes in words, and repeat {found}" if repeated and in_words else found
+    yield Check("no class in two splits", in_words or not repeated, said)
     if source in BY_SUPERCLASS:
         splits_of = table.groupby("superclass")["split"].nunique()
         shared = splits_of[splits_of > 1].index.tolist()
@@ -111,11 +116,20 @@ def _overlaps(packed: Packed, others: list[Path]) -> Iterator[Check]:
         except UserError as error:
             yield Check(f"overlap with {folder.name} (noted)", True, str(error))
             continue
+        kinds = {one.manifest["dataset"]["source"]: _wordnet(one) for one in (packed, other)}
+        if set(kinds) <= set(IMAGENET) and len(set(kinds.values())) > 1:
+            yield Check(f"overlap with {folder.name} (noted)", True, "unknown: not both name classes by WordNet's ids")
+            continue
         found = []
         for first, second in (("train", "test"), ("train", "val"), ("test", "train")):
             common = _names(packed, first) & _names(other, second)
             found.append(f"{len(common)} classes of {first} in its {second}")
         yield Check(f"overlap with {folder.name} (noted)", True, ", ".join(found))
+
+
+def _wordnet(packed: Packed) -> bool:
+    """Whether the classes are named as ImageNet names them; some files of its subsets have words, or nothing."""
+    return packed.classes["class"].str.fullmatch(r"n\d{8}").all()
 
 
 def _names(packed: Packed, split: str) -> set[str]:
