@@ -22,6 +22,7 @@ ROWS, COLUMNS = 12, 10  # classes shown of each split, images of each class
 TITLES = {"train": "base (train)", "val": "validation", "test": "novel (test)"}
 LARGEST = 48  # pixels that an image's side takes on the sheet, so that a page can hold it
 GAP, MARGIN = 2, 18
+LETTERS, NAMES = 16, 104  # of a class's name, and the pixels that they take
 
 
 class Origin(NamedTuple):
@@ -87,15 +88,20 @@ def facts(packed: Packed) -> dict[str, Any]:
 
 
 def sheet(packed: Packed) -> Image.Image:
-    """A row a class, some classes of each split; the splits lie side by side, each under its name."""
+    """A row a class, its name behind it, some of each split; the splits lie side by side, each under its name."""
     side = min(packed.images.shape[1], LARGEST)
     panels = []
     for name in SPLITS:
         split = packed.split(name)
         shown = np.linspace(0, len(split.classes) - 1, min(ROWS, len(split.classes))).astype(int)
-        panel = Image.new("RGB", (COLUMNS * (side + GAP), MARGIN + ROWS * (side + GAP)), "white")
-        ImageDraw.Draw(panel).text((2, 3), f"{TITLES[name]}: {len(split.classes)} classes", fill="black")
+        panel = Image.new("RGB", (COLUMNS * (side + GAP) + NAMES, MARGIN + ROWS * (side + GAP)), "white")
+        pen = ImageDraw.Draw(panel)
+        pen.text((2, 3), f"{TITLES[name]}: {len(split.classes)} classes", fill="black")
         for row, label in enumerate(shown):
+            middle = MARGIN + row * (side + GAP) + side // 2
+            called = split.classes[label]
+            called = called if len(called) <= LETTERS else f"…{called[1 - LETTERS :]}"
+            pen.text((COLUMNS * (side + GAP) + 4, middle), called, fill="black", anchor="lm")
             for column, place in enumerate(np.flatnonzero(split.labels == label)[:COLUMNS]):
                 picture = Image.fromarray(resize(split.images[place], side).squeeze())
                 panel.paste(picture, (column * (side + GAP), MARGIN + row * (side + GAP)))
