@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
         if error.strerror is None:
             raise
         remedy = "; make room on its disk" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        sys.exit(f"mlcl {given.stage}: {error.filename or 'while writing'}: {error.strerror}{remedy}")
+        sys.exit(f"mlcl {given.stage}: {error.filename or 'a file'}: {error.strerror}{remedy}")
 
 
 def data(given: argparse.Namespace) -> None:

@@ -26,7 +26,8 @@ def replacing(*paths: str | Path) -> Iterator[list[Path]]:
     for path in finals:
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        yield temporaries
+        with naming(finals[0]):
+            yield temporaries
         for temporary, final in zip(temporaries, finals, strict=True):
             with open(temporary, "rb") as file:
                 os.fsync(file.fileno())  # the contents before the name, also through a power cut
@@ -34,6 +35,17 @@ def replacing(*paths: str | Path) -> Iterator[list[Path]]:
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of the body that names no file, as one of writing does not, gets the name of `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 def write_all(contents: Mapping[Path, bytes]) -> None:
@@ -84,10 +96,7 @@ def allocate(path: Path) -> None:
     """
     if hasattr(os, "posix_fallocate"):
         with open(path, "rb+") as file:
-            try:
-                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, str(path)) from error  # the call names no file
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
 
 
 def sha256(path: Path) -> str:

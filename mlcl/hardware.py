@@ -40,7 +40,7 @@ def devices(name: str, count: int = 1) -> list[torch.device]:
         return [torch.device("cpu")] * count
     gpus = range(torch.cuda.device_count())
     if not gpus:
-        raise UserError("device: cuda, but torch sees no GPU here; set device: auto, or install a GPU build of torch")
+        raise UserError("device: cuda, but torch sees no GPU here; set device: cpu, or install a GPU build of torch")
     if count > len(gpus):
         raise UserError(f"gpus: {count}, but torch sees {len(gpus)} here; lower gpus")
     taken: list[int] = []

@@ -87,7 +87,8 @@ def _state(step: Step, makers: dict[Path, str]) -> str:
     if not step.log.exists():
         return "ready to run"
     last = (step.log.read_text().splitlines() or [""])[-1]
-    return f"{'running' if _runs(step.log) else 'stopped'}  {last}".rstrip()
+    running = _runs(step.log) and not last.startswith("mlcl ")  # which is an error's beginning
+    return f"{'running' if running else 'stopped'}  {last}".rstrip()
 
 
 def _runs(log: Path) -> bool:

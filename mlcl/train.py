@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import math
 import pickle
@@ -212,8 +213,10 @@ class Witness:
     def save(self) -> None:
         """The state from which the training continues."""
         start = time.monotonic()
+        content = io.BytesIO()  # of a full disk torch's own writing says nothing
+        torch.save({**self.run.state(), "took": self.watch.so_far()}, content)
         with replacing(self.state_file) as (temporary,):
-            torch.save({**self.run.state(), "took": self.watch.so_far()}, temporary)
+            temporary.write_bytes(content.getbuffer())
         self.saved = time.monotonic()
         self.cost = self.saved - start
 

@@ -52,6 +52,10 @@ def test_done_running_stopped_and_waiting(tmp_path):
     since = time.time() - LOG_SECONDS - 5  # it says so every LOG_SECONDS
     os.utime(results / "logs/train/d/two/0.log", (since, since))
     assert lines(tmp_path)[0]["train d/two/0"].startswith("running  d/two/0 50%")
+    log = results / "logs/train/d/two/0.log"
+    write(log, f"{log.read_text()}mlcl train: the loss is nan at step 12; lower training.learning_rate\n")
+    assert lines(tmp_path)[0]["train d/two/0"].startswith("stopped  mlcl train: the loss is nan")
+    write(log, "d/two/0 50% 330 images/s, 01:10 left\n")
     long_ago = time.time() - 1000
     os.utime(results / "logs/train/d/two/0.log", (long_ago, long_ago))
     assert lines(tmp_path)[0]["train d/two/0"].startswith("stopped  d/two/0 50%")

@@ -132,6 +132,21 @@ def test_what_was_made_beside_snakemake_is_taken_as_it_is(checkout, tmp_path):
     assert "holds results of 2 runs, plain/multi_level/0 the first, but not Snakemake's records" in said
 
 
+def test_a_model_that_nobody_recorded_is_not_taken_for_one_of_another_recipe(checkout, tmp_path):
+    """As where a cluster's job ended after Snakemake, which never heard of it."""
+    shutil.move(checkout.results / ".snakemake", tmp_path)
+    checkout.configure(changed(("training", "batch_size"), 32))
+    done = checkout.snakemake("--dry-run", "tables")
+    shutil.rmtree(checkout.results / ".snakemake", ignore_errors=True)
+    shutil.move(tmp_path / ".snakemake", checkout.results)
+    assert done.returncode != 0
+    message = (
+        "multi_level/0/model.safetensors: was trained by another recipe than the config's; give the method another"
+    )
+    assert message in done.stdout + done.stderr
+    assert checkout.jobs("train") == {"train_encoder": 2, "train": 1}  # what is known to be of another is made again
+
+
 def test_levels_are_chosen_also_where_they_were_not(checkout, tmp_path):
     """As after `choose: true` in an experiment that has run: a job's new output, of which Snakemake has no record."""
     for name in ("choices", "tables"):

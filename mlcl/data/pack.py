@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl.data.packed import FILES, SPLITS
-from mlcl.files import alone, clear_unfinished, replacing, sha256
+from mlcl.files import alone, clear_unfinished, naming, replacing, sha256
 from mlcl.fingerprint import fingerprint
 from mlcl.progress import Progress
 
@@ -223,9 +223,10 @@ class _Unfinished:
 
     def write(self, rows: np.ndarray, images: np.ndarray, in_train: np.ndarray) -> None:
         size = images[0].nbytes
-        for first, last in _runs(rows):
-            self.file.seek(self.start + int(rows[first]) * size)
-            self.file.write(images[first:last].tobytes())
+        with naming(self.part):
+            for first, last in _runs(rows):
+                self.file.seek(self.start + int(rows[first]) * size)
+                self.file.write(images[first:last].tobytes())
         self.done += len(images)
         for channel, levels in enumerate(self.levels):
             levels += np.bincount(images[in_train, ..., channel].ravel(), minlength=256)
@@ -236,8 +237,9 @@ class _Unfinished:
             self.saved = time.monotonic()
 
     def flush(self) -> None:
-        self.file.flush()
-        os.fsync(self.file.fileno())
+        with naming(self.part):
+            self.file.flush()
+            os.fsync(self.file.fileno())
 
     def statistics(self) -> tuple[list[float], list[float]]:
         """Mean and standard deviation of the training split's channels, in [0, 1]."""

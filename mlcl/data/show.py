@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from mlcl.data.catalogue import DATASETS, PUBLIC
 from mlcl.data.images import resize
@@ -22,6 +23,7 @@ ROWS, COLUMNS = 12, 10  # classes shown of each split, images of each class
 TITLES = {"train": "base (train)", "val": "validation", "test": "novel (test)"}
 LARGEST = 48  # pixels that an image's side takes on the sheet, so that a page can hold it
 GAP, MARGIN = 2, 18
+FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")  # of many scripts
 LETTERS, NAMES = 16, 104  # of a class's name, and the pixels that they take
 
 
@@ -96,6 +98,7 @@ def sheet(packed: Packed) -> Image.Image:
         shown = np.linspace(0, len(split.classes) - 1, min(ROWS, len(split.classes))).astype(int)
         panel = Image.new("RGB", (COLUMNS * (side + GAP) + NAMES, MARGIN + ROWS * (side + GAP)), "white")
         pen = ImageDraw.Draw(panel)
+        pen.font = ImageFont.truetype(str(FONT), 11)
         pen.text((2, 3), f"{TITLES[name]}: {len(split.classes)} classes", fill="black")
         for row, label in enumerate(shown):
             middle = MARGIN + row * (side + GAP) + side // 2

@@ -187,18 +187,40 @@ def lost():
 
 
 def recorded(file):
-    """Whether Snakemake knows what made a file; of very long names it is taken for granted."""
+    """Whether Snakemake knows what made a file, or makes it again; of very long names it is taken for granted."""
     name = urlsafe_b64encode(file.encode()).decode()
-    return len(name) > 200 or (files.folder / ".snakemake/metadata" / name).exists()
+    return len(name) > 200 or any(
+        (files.folder / ".snakemake" / kind / name).exists()
+        for kind in ("metadata", "incomplete")
+    )
 
 
-# After a checkout without `dvc pull`, or `mlcl run`: what is there is taken for up to date, whatever made it.
+def check_recipe(run):
+    """Stop where a model is of another recipe than the config's."""
+    from mlcl import record
+
+    path, recipe = (
+        files.records(run) / "run.json",
+        experiment.recipes[run.split("/")[1]],
+    )
+    try:
+        if path.exists():  # else it is trained again
+            record.check(record.read(path)["made_by"], recipe, files.model(run))
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
+# After a checkout without `dvc pull`, `mlcl run`, or a job of a cluster that ended when Snakemake was gone: what is there
+# is taken for up to date, whatever made it.
 if workflow.is_main_process:
-    unknown = [
-        run
-        for run in runs(experiment, experiment.recipes)
-        if files.evaluation(run).exists() and not recorded(f"evaluations/{run}.parquet")
-    ]
+    unknown = []
+    for run in runs(experiment, experiment.recipes):
+        trained, evaluated = files.model(run).exists(), files.evaluation(run).exists()
+        if trained and not recorded(f"models/{run}/model.safetensors"):
+            check_recipe(run)
+            unknown.append(run)
+        elif evaluated and not recorded(f"evaluations/{run}.parquet"):
+            unknown.append(run)
     if unknown:
         logger.warning(
             f"{files.folder}: holds results of {len(unknown)} runs, {unknown[0]} the first, but not Snakemake's records "
