@@ -133,7 +133,9 @@ def test_a_category_split_may_say_its_classes_names(folder, tmp_path):
     path.write_bytes(pickle.dumps(content | {b"catname2label": turned}, 2))
     found = source(tmp_path / "pickles").origins
     assert found["place"][:6].tolist() == [*before["place"][4:6], *before["place"][2:4], *before["place"][:2]]
-    path.write_bytes(pickle.dumps(content | {"catname2label": {"n00000000": 0}}, 2))
+    path.write_bytes(pickle.dumps(content | {"catname2label": {"sparrow": 0}}, 2))
+    assert source(tmp_path / "pickles").origins.equals(before)
+    path.write_bytes(pickle.dumps(content | {"catname2label": dict(zip(NAMES["train"], (0, 5, 6), strict=True))}, 2))
     with pytest.raises(UserError, match=r"train\.pickle: its catname2label has no class of label 1; fetch"):
         source(tmp_path / "pickles")
 

@@ -176,15 +176,16 @@ def _cache(path: Path, names: list[str]) -> Pixels:
 
 
 def _category_split(path: Path, names: list[str]) -> Pixels:
-    """The file numbers a split's classes as its catname2label says, or where it has none in the order of their WordNet
-    ids, after those of the splits before."""
+    """The file numbers a split's classes as its catname2label says, or where that does not name them in the order of
+    their WordNet ids, after those of the splits before."""
     pixels, labels, said = unpickle.entries(path, "data", "labels", optional="catname2label")
     labels = np.asarray(labels)
     numbers = np.unique(labels)
     if len(numbers) != len(names):
         raise UserError(f"{path}: has {len(numbers)} classes, the split {len(names)}; put the split's own file there")
-    said = said or dict(zip(names, numbers, strict=True))
-    by_number = {number: unpickle.text(name) for name, number in said.items()}
+    by_number = {number: unpickle.text(name) for name, number in (said or {}).items()}
+    if not set(names) <= set(by_number.values()):
+        by_number = dict(zip(numbers, names, strict=True))
     if missing := set(numbers) - set(by_number):
         raise UserError(f"{path}: its catname2label has no class of label {min(missing)}; fetch the file again")
     return pixels, {by_number[number]: np.flatnonzero(labels == number) for number in numbers}
