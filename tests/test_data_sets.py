@@ -419,6 +419,8 @@ def test_a_split_file_decides(tmp_path):
         ("class,split\na,train\nb,train\nc,test\n", r"puts no class in val; each of train, val, test needs some"),
         ("name,split\na,train\n", r"has the columns name, split; it needs class, split"),
         ("class,split\na,train\na,val\nb,val\nc,test\n", r"has a twice; keep one line"),
+        ("class,split\na,\nb,val\nc,test\n", r"puts a in ''; a split is one of"),
+        ("class,split\na,train\nb,val,1\nc,test\n", r"cannot be read .*Expected 2 fields in line 3, saw 3"),
     ):
         (tmp_path / "split.csv").write_text(text)
         with pytest.raises(UserError, match=message):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 import unicodedata
@@ -111,7 +112,8 @@ def _by_folders(folder: Path, names: dict[str, str]) -> dict[str, str]:
 def _read_split(path: Path, names: set[str]) -> dict[str, str]:
     spelled = {unicodedata.normalize("NFC", name): name for name in names}  # macOS writes an accent by itself
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
+        text = re.sub(r"^(.*,.*?),+[ \t]*$", r"\1", path.read_text(encoding="utf-8-sig"), flags=re.MULTILINE)
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)  # spreadsheets end lines with commas
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); it needs the columns class, split") from error
     if list(table.columns) != ["class", "split"]:
