@@ -5,6 +5,7 @@ Checksums stand here only where their publishers or long-used loaders give them;
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 
@@ -27,6 +28,11 @@ class Dataset:
     citation: str
     layouts: tuple[tuple[File, ...], ...]
     """Each a set of files that hold all of it."""
+
+    @property
+    def names(self) -> Counter[str]:
+        """How many layouts have a file of each name."""
+        return Counter(file.name for layout in self.layouts for file in layout)
 
 
 ZENODO = "https://zenodo.org/record/7978538/files"  # the archive of learn2learn's copies
@@ -252,6 +258,7 @@ CUB = Dataset(
 )
 
 DATASETS = {dataset.name: dataset for dataset in (MINI_IMAGENET, TIERED_IMAGENET, CIFAR_100, OMNIGLOT, CUB)}
+IMAGENET = (MINI_IMAGENET.name, TIERED_IMAGENET.name)  # also their sources in the config
 # By the source in the config, what each is called here and below data/raw.
 PUBLIC = {
     "mini-imagenet": "mini-imagenet",

@@ -105,11 +105,12 @@ def _begun(dataset: Dataset, folder: Path) -> Layout | None:
     found = {name.removesuffix(".part").removesuffix(".wrong") for name in seen if not name.startswith(".")}
     if not found:
         return next(iter(direct), dataset.layouts[0])
+    layouts_with = dataset.names
     for layout in direct:
-        others = set().union(*map(_names, dataset.layouts)) - _names(layout)
-        shared = set().union(*(_names(other) for other in dataset.layouts if other != layout))
+        own = _names(layout)
         # What layouts share, as tiered-ImageNet's labels, is no beginning; but downloads begin with the first file.
-        if not found & others and found & (_names(layout) - shared | {layout[0].name}):
+        begins = {layout[0].name} | {name for name in own if layouts_with[name] == 1}
+        if found & begins and found & layouts_with.keys() <= own:
             return layout
     return None
 
@@ -124,6 +125,7 @@ def _archives(dataset: Dataset, copy: Path) -> Layout | None:
     if not of:
         names = ", ".join(file.name for file in dataset.layouts[0])
         raise UserError(f"{copy}: is no file of {dataset.name}, such as {names}")
-    if all(len(layout) > 1 for layout in of):
+    whole = next((layout for layout in of if len(layout) == 1), None)
+    if whole is None:
         raise UserError(f"{copy}: is one of several files of {dataset.name}; give the folder that holds them all")
-    return next(layout for layout in of if len(layout) == 1)
+    return whole

@@ -41,8 +41,8 @@ def source(spec: config.Folder, folder: Path) -> Source:
     if (folder / "split.csv").exists():
         split = _read_split(folder / "split.csv", set(names))
     elif set(names.values()) == set(SPLITS):
-        split = _by_folders(folder, names)
-        files = [("", name.partition("/")[2], path) for _, name, path in files]
+        files = [(of, name.partition("/")[2], path) for of, name, path in files]
+        split = _by_folders(folder, files)
         names = dict.fromkeys(split, "")
     else:
         split = _draw(spec, names)
@@ -96,15 +96,15 @@ def counted(paths: Sequence[Path]) -> str:
     return f"{len(paths)} file{'s' if more else ''} ({paths[0]}{more})"
 
 
-def _by_folders(folder: Path, names: dict[str, str]) -> dict[str, str]:
-    """The split of each class of <split>/<class> (name: split), by the class alone."""
+def _by_folders(folder: Path, files: Sequence[tuple[str, str, Path]]) -> dict[str, str]:
+    """The split of each class, of images with their split and class."""
     split: dict[str, str] = {}
-    for name, of in names.items():
-        known = split.setdefault(name.partition("/")[2], of)
+    for of, name, _ in files:
+        known = split.setdefault(name, of)
         if known != of:
             raise UserError(
-                f"{folder}: has the class {name.partition('/')[2]} in {known} and in {of}; few-shot splits share no "
-                "class: put each into one of them, or all below one folder and let them be split"
+                f"{folder}: has the class {name} in {known} and in {of}; few-shot splits share no class: put each into "
+                "one of them, or all below one folder and let them be split"
             )
     return split
 

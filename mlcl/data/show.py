@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from mlcl.data.catalogue import DATASETS, PUBLIC
+from mlcl.data.glyphs import Face
 from mlcl.data.images import resize
 from mlcl.data.packed import SPLITS, Packed
 from mlcl.data.twins import twins
@@ -23,7 +23,6 @@ ROWS, COLUMNS = 12, 10  # classes shown of each split, images of each class
 TITLES = {"train": "base (train)", "val": "validation", "test": "novel (test)"}
 LARGEST = 48  # pixels that an image's side takes on the sheet, so that a page can hold it
 GAP, MARGIN = 2, 18
-FONT = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")  # of many scripts
 LETTERS, NAMES = 16, 104  # of a class's name, and the pixels that they take
 
 
@@ -91,14 +90,14 @@ def facts(packed: Packed) -> dict[str, Any]:
 
 def sheet(packed: Packed) -> Image.Image:
     """A row a class, its name behind it, some of each split; the splits lie side by side, each under its name."""
-    side = min(packed.images.shape[1], LARGEST)
+    side, font = min(packed.images.shape[1], LARGEST), Face.load("DejaVuSans", 11).font
     panels = []
     for name in SPLITS:
         split = packed.split(name)
         shown = np.linspace(0, len(split.classes) - 1, min(ROWS, len(split.classes))).astype(int)
         panel = Image.new("RGB", (COLUMNS * (side + GAP) + NAMES, MARGIN + ROWS * (side + GAP)), "white")
         pen = ImageDraw.Draw(panel)
-        pen.font = ImageFont.truetype(str(FONT), 11)
+        pen.font = font
         pen.text((2, 3), f"{TITLES[name]}: {len(split.classes)} classes", fill="black")
         for row, label in enumerate(shown):
             middle = MARGIN + row * (side + GAP) + side // 2

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlcl import config
-from mlcl.data.catalogue import DATASETS, PUBLIC
+from mlcl.data.catalogue import DATASETS, IMAGENET, PUBLIC, Dataset
 from mlcl.errors import UserError
 
 if TYPE_CHECKING:
-    from mlcl.data.catalogue import Dataset
     from mlcl.data.pack import Source
 
 # The module of mlcl.data that reads each source.
@@ -49,15 +48,14 @@ def open_source(spec: config.Dataset, root: Path, copy: Path | None = None) -> S
     try:
         return module.source(spec, folder)
     except UserError as error:
-        if spec.source in ("mini-imagenet", "tiered-imagenet"):  # the others' archives are read
+        if spec.source in IMAGENET:  # the others' archives are read
             raise UserError(f"{error}{_elsewhere(DATASETS[PUBLIC[spec.source]], folder)}") from error
         raise
 
 
 def _elsewhere(dataset: Dataset, folder: Path) -> str:
     """Where else its files seem to be, as a sentence to add; nothing where they are not."""
-    known = {file.name for layout in dataset.layouts for file in layout}
-    if nested := next((path for path in sorted(folder.glob("*/*")) if path.name in known), None):
+    if nested := next((path for path in sorted(folder.glob("*/*")) if path.name in dataset.names), None):
         return f". {nested.parent} holds such files: move them to {folder}, or set the data set's path to it"
     archives = [path for pattern in ("*.zip", "*.tar", "*.tar.gz") for path in sorted(folder.glob(pattern))]
     return f". {archives[0].name} is there, but not unpacked: unpack it in {folder}" if archives else ""

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl.data import splits
+from mlcl.data.catalogue import IMAGENET
 from mlcl.data.packed import FILES, SPLITS, Packed
 from mlcl.data.twins import Group, twins
 from mlcl.errors import UserError
@@ -19,7 +20,6 @@ from mlcl.files import sha256
 # Sources with a published split; the second kind splits by super-class.
 PUBLISHED = ("mini-imagenet", "tiered-imagenet", "cifar-fs", "fc100")
 BY_SUPERCLASS = ("tiered-imagenet", "fc100")
-IMAGENET = ("mini-imagenet", "tiered-imagenet")
 
 
 class Check(NamedTuple):

@@ -180,14 +180,13 @@ def lost():
     """
     for run in runs(experiment, experiment.recipes) if workflow.is_main_process else ():
         parts = files.model(run), files.records(run) / "run.json"
-        if recorded(f"evaluations/{run}.parquet") and not any(
-            part.exists() for part in parts
-        ):
+        if recorded(files.evaluation(run)) and not any(part.exists() for part in parts):
             yield f"models/{run}/model.safetensors"
 
 
-def recorded(file):
+def recorded(path):
     """Whether Snakemake knows what made a file, or makes it again; of very long names it is taken for granted."""
+    file = path.relative_to(files.folder).as_posix()
     name = urlsafe_b64encode(file.encode()).decode()
     return len(name) > 200 or any(
         (files.folder / ".snakemake" / kind / name).exists()
@@ -199,10 +198,8 @@ def check_recipe(run):
     """Stop where a model is of another recipe than the config's."""
     from mlcl import record
 
-    path, recipe = (
-        files.records(run) / "run.json",
-        experiment.recipes[run.split("/")[1]],
-    )
+    path = files.records(run) / "run.json"
+    recipe = experiment.recipes[run.split("/")[1]]
     try:
         if path.exists():  # else it is trained again
             record.check(record.read(path)["made_by"], recipe, files.model(run))
@@ -215,11 +212,11 @@ def check_recipe(run):
 if workflow.is_main_process:
     unknown = []
     for run in runs(experiment, experiment.recipes):
-        trained, evaluated = files.model(run).exists(), files.evaluation(run).exists()
-        if trained and not recorded(f"models/{run}/model.safetensors"):
+        model, evaluation = files.model(run), files.evaluation(run)
+        if model.exists() and not recorded(model):
             check_recipe(run)
             unknown.append(run)
-        elif evaluated and not recorded(f"evaluations/{run}.parquet"):
+        elif evaluation.exists() and not recorded(evaluation):
             unknown.append(run)
     if unknown:
         logger.warning(
