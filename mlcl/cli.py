@@ -175,6 +175,17 @@ def evaluate(given: argparse.Namespace) -> None:
     )  # fmt: skip
 
 
+def deep_ensemble(given: argparse.Namespace) -> None:
+    from mlcl import config, hardware
+    from mlcl.deep_ensembles import evaluate
+
+    spec = config.part(config.Evaluation, given.evaluation)
+    evaluate(
+        given.data, given.features, given.evaluations, spec, hardware.devices(given.device)[0], given.out,
+        given.threads,
+    )  # fmt: skip
+
+
 def tables(given: argparse.Namespace) -> None:
     from mlcl import config
     from mlcl.tables import write
@@ -272,6 +283,12 @@ def parser() -> argparse.ArgumentParser:
     def device(command):
         command.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
 
+    def solving(command):
+        command.add_argument("--evaluation", required=True, metavar="SPEC", help=SPEC.format("evaluation"))
+        command.add_argument("--threads", type=whole(1), default=os.cpu_count(), help="all cores by default")
+        device(command)
+        command.add_argument("--out", type=Path, required=True, metavar="FILE", help="a parquet file")
+
     def configured(command):
         command.add_argument(
             "config", nargs="?", type=Path, default=Path("config", "config.yaml"), metavar="CONFIG",
@@ -344,11 +361,16 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--choices", type=Path, metavar="FILE", help="a parquet file for the accuracies that levels are chosen by"
     )
-    command.add_argument("--evaluation", required=True, metavar="SPEC", help=SPEC.format("evaluation"))
     command.add_argument("--run", dest="run_name", required=True, metavar="DATASET/METHOD/SEED")
-    command.add_argument("--threads", type=whole(1), default=os.cpu_count(), help="all cores by default")
-    device(command)
-    command.add_argument("--out", type=Path, required=True, metavar="FILE", help="a parquet file")
+    solving(command)
+
+    command = stage(deep_ensemble, "Solve the episodes by a method's encoders of several seeds together.")
+    packed(command)
+    command.add_argument("--features", type=Path, nargs="+", required=True, metavar="DIR", help="of each encoder")
+    command.add_argument(
+        "--evaluations", type=Path, nargs="+", required=True, metavar="FILE", help="of each encoder, in the same order"
+    )
+    solving(command)
 
     command = stage(tables, "Write the tables and the figures of the evaluations.")
     experiment(command)

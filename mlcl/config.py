@@ -450,6 +450,9 @@ class Experiment(Part):
     evaluation: Evaluation = Evaluation()
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), Once] = (0,)
     """One training per data set, method and seed."""
+    deep_ensembles: bool = False
+    """Whether the encoders of each method, one a seed, solve the tasks together, too, by the mean of their class
+    probabilities (Lakshminarayanan et al. 2017): what an ensemble of one encoder's levels has to be measured by."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: the GPU where there is one."""
     gpus: Positive = 1
@@ -471,6 +474,12 @@ class Experiment(Part):
                 method = {**method, **{key: _merged(shared[key], method.get(key, {})) for key in shared}}
             methods[name] = method
         return {**values, "methods": methods}
+
+    @model_validator(mode="after")
+    def _ensembles_have_members(self):
+        if self.deep_ensembles and len(self.seeds) < 2:
+            raise ValueError("deep_ensembles: are of one encoder a seed; give seeds two or more, as in [0, 1, 2]")
+        return self
 
     @model_validator(mode="after")
     def _sweeps_apply(self):
@@ -495,6 +504,12 @@ class Experiment(Part):
         dataset, recipe, seed = run.split("/")
         spec = self.recipes[recipe].objective.distillation
         return f"{dataset}/{spec.teacher}/{seed}" if spec else None
+
+    @property
+    def ensembles(self) -> dict[str, str]:
+        """The deep ensembles, if they are asked for: METHOD/SEED+SEED+... and the method."""
+        seeds = "+".join(map(str, self.seeds))
+        return {f"{method}/{seeds}": method for method in self.methods} if self.deep_ensembles else {}
 
     @property
     def recipes(self) -> dict[str, Method]:

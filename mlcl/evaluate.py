@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -47,12 +48,12 @@ def evaluate(
     made_by = {**features.load(folder / f"{spec.split}.npy").made_by, "evaluate": CODE}
     chosen = weights = None
     if spec.choose:
-        rows, levels = _solve(_tasks(packed, folder, validation, device), validation, run, threads)
+        rows, levels = _solve(make_tasks(packed, folder, validation, device), validation, run, threads)
         evaluations.write(choices_out, run, rows, validation, packed.identity, made_by)
         chosen = choice.choose(rows, levels)
     if spec.weigh:
-        weights = _weigh(_tasks(packed, folder, validation, device), validation, run, threads)
-    rows, levels = _solve(_tasks(packed, folder, spec, device), spec, run, threads, weights)
+        weights = _weigh(make_tasks(packed, folder, validation, device), validation, run, threads)
+    rows, levels = _solve(make_tasks(packed, folder, spec, device), spec, run, threads, weights)
     if chosen:
         rows = choice.add(rows, chosen)
         wanted = representations.names(levels, spec.subsets, spec.choose, spec.weigh)
@@ -80,15 +81,13 @@ def _solve(
 ) -> tuple[pd.DataFrame, range]:
     """The rows of `evaluate` for one split, and the numbers of the levels."""
     tables, subsets = [], spec.subsets or spec.choose
-    with _progress(spec, run) as progress:
+    with progress(spec, run) as bar:
         for shot, processing, bank, support, episodes in tasks:
             of_levels = weights and {name: weights[shot, processing, name] for name in spec.classifiers}
             found = solve.accuracies(
-                bank, episodes, _classifiers(spec), support, threads, progress.advance, subsets, of_levels
+                bank, episodes, classifiers(spec), support, threads, bar.advance, subsets, of_levels
             )
-            for key, values in found.items():
-                names = dict(zip(evaluations.KEYS, (shot, processing, *key), strict=True))
-                tables.append(pd.DataFrame({**names, "episode": range(spec.episodes), "accuracy": values}))
+            tables += frames(shot, processing, found)
     return pd.concat(tables, ignore_index=True), range(1, len(bank.dims) + 1)
 
 
@@ -97,23 +96,34 @@ def _weigh(
 ) -> dict[evaluations.Key, list[float]]:
     """The levels' weights by tasks of the validation classes."""
     found = {}
-    with _progress(spec, run) as progress:
+    with progress(spec, run) as bar:
         for shot, processing, bank, _, episodes in tasks:
-            of_classifiers = solve.logits(bank, episodes, _classifiers(spec), threads, progress.advance)
+            of_classifiers = solve.logits(bank, episodes, classifiers(spec), threads, bar.advance)
             with solve.one_thread():  # whose number would change the last digits
                 found |= {(shot, processing, name): fit(logits) for name, logits in of_classifiers.items()}
     return found
 
 
-def _classifiers(spec: config.Evaluation) -> dict[str, solve.Classifier]:
+def frames(shot: int, processing: str, found: Mapping[tuple[str, str], np.ndarray]) -> list[pd.DataFrame]:
+    """The rows of a task's accuracies, `found` as `solve.accuracies` gives them."""
+    return [
+        pd.DataFrame(
+            dict(zip(evaluations.KEYS, (shot, processing, *key), strict=True))
+            | {"episode": range(len(values)), "accuracy": values}
+        )
+        for key, values in found.items()
+    ]
+
+
+def classifiers(spec: config.Evaluation) -> dict[str, solve.Classifier]:
     return {name: CLASSIFIERS[name] for name in spec.classifiers}
 
 
-def _progress(spec: config.Evaluation, run: evaluations.Run) -> Progress:
+def progress(spec: config.Evaluation, run: evaluations.Run) -> Progress:
     return Progress("/".join(map(str, run)), len(spec.processing) * len(spec.shots) * spec.episodes, "episodes")
 
 
-def _tasks(packed: Packed, folder: Path, spec: config.Evaluation, device: torch.device) -> Iterator[Task]:
+def make_tasks(packed: Packed, folder: Path, spec: config.Evaluation, device: torch.device) -> Iterator[Task]:
     """Those of a split, processing by processing."""
     split = packed.split(spec.split)
     file, copies, train = (folder / f"{name}.npy" for name in (spec.split, "copies", "train"))

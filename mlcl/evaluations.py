@@ -25,8 +25,8 @@ COLUMNS = ["dataset", "method", "seed", *KEYS, "episode", "accuracy"]
 # What decides which episodes are met and with what supports; the rest of an evaluation can be read off the rows.
 PROTOCOL = ("split", "way", "queries", "support_copies", "seed")
 
-Run = tuple[str, str, int]
-"""Data set, method and seed."""
+Run = tuple[str, str, int | str]
+"""Data set, method and seed; of a deep ensemble its seeds in the place of one: 0+1+2."""
 Key = tuple[int, str, str]
 """Shot, processing and classifier."""
 
@@ -40,7 +40,7 @@ class Found(NamedTuple):
     """As `Packed.identity`; None where it was not recorded."""
     made_by: dict[str, str]
     """As `Features` has it, and `evaluate`: the fingerprint of the code that solved the episodes; what was not
-    recorded is missing."""
+    recorded is missing. A deep ensemble has its members' checksums as `model`, joined by + like their seeds."""
     chosen: dict[Key, str]
     """The representation that was chosen on the validation classes, if one was."""
     weights: dict[Key, list[float]]

@@ -16,7 +16,8 @@ UNSEEN_FIGURES = ("embedding", "neighbours", "pairs")
 
 
 class Files(NamedTuple):
-    """The files of an experiment; `root` holds data/ and results/. A run is DATASET/METHOD/SEED."""
+    """The files of an experiment; `root` holds data/ and results/. A run is DATASET/METHOD/SEED; a deep
+    ensemble has an evaluation alone, and its seeds joined by + in their place."""
 
     root: Path
     name: str
@@ -59,10 +60,17 @@ def runs(experiment: Experiment, methods: Iterable[str]) -> Iterator[str]:
         yield "/".join(map(str, run))
 
 
+def ensembles(experiment: Experiment) -> Iterator[str]:
+    """DATASET/METHOD/SEED+SEED+... of the deep ensembles."""
+    for ensemble in product(experiment.datasets, experiment.ensembles):
+        yield "/".join(ensemble)
+
+
 def table_names(experiment: Experiment) -> list[str]:
     """The tables that the experiment's config gives something to show."""
     evaluation = experiment.evaluation
     asked = {
+        "deep_ensembles": experiment.deep_ensembles,
         "choice": evaluation.choose,
         "weights": evaluation.weigh,
         "subsets": evaluation.subsets,

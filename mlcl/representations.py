@@ -28,6 +28,11 @@ def ensembles(levels: Sequence[int]) -> list[str]:
     return [*map(level, levels), *map(subset, partial(levels)), ENSEMBLE]
 
 
+def averaged(representation: str) -> bool:
+    """Whether it is the mean of some levels' class probabilities."""
+    return representation == ENSEMBLE or "+" in representation
+
+
 def spelled(representation: str, levels: Sequence[int]) -> str:
     """The levels that one of `ensembles` spans: 2 + 3 for level2+3."""
     return " + ".join(

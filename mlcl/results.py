@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +21,7 @@ class Cell(NamedTuple):
 
     dataset: str
     method: str
+    """A key of the experiment's recipes, or of its `ensembles`."""
     shot: int
     processing: str
     classifier: str
@@ -29,7 +30,7 @@ class Cell(NamedTuple):
 
 class Results(NamedTuple):
     accuracies: dict[Cell, np.ndarray]
-    """In percent, [seeds, episodes]; the cells in the config's order."""
+    """In percent, [seeds, episodes], of a deep ensemble [1, episodes]; the cells in the config's order."""
     evaluations: dict[tuple[str, str], list[Path]]
     """The files behind a data set and method, seed by seed."""
     chosen: dict[tuple[str, str], list[dict[Key, str]]]
@@ -47,8 +48,8 @@ def read(experiment: Experiment, paths: Sequence[Path]) -> Results:
     """
     runs = _by_run(experiment, paths)
     accuracies, files, chosen, weights, models = {}, {}, {}, {}, {}
-    for dataset, method in product(experiment.datasets, experiment.recipes):
-        of_seeds = [runs.pop((dataset, method, seed)) for seed in experiment.seeds]
+    for dataset, (method, members) in product(experiment.datasets, _members(experiment).items()):
+        of_seeds = [runs.pop((dataset, *member)) for member in members]
         files[dataset, method] = [run.path for run in of_seeds]
         chosen[dataset, method] = [run.chosen for run in of_seeds]
         weights[dataset, method] = [run.weights for run in of_seeds]
@@ -56,6 +57,12 @@ def read(experiment: Experiment, paths: Sequence[Path]) -> Results:
         values = 100 * np.stack([run.table for run in of_seeds])
         for i, row in enumerate(of_seeds[0].table.index):
             accuracies[Cell(dataset, method, *row)] = values[:, i]
+    for dataset, (ensemble, method) in product(experiment.datasets, experiment.ensembles.items()):
+        if models[dataset, ensemble] != ["+".join(model or "" for model in models[dataset, method])]:
+            raise UserError(
+                f"{files[dataset, ensemble][0]}: is not of the encoders that the evaluations of its seeds are of; run "
+                "mlcl deep-ensemble again"
+            )
     return Results(accuracies, files, chosen, weights, models)
 
 
@@ -63,7 +70,7 @@ def check(path: Path, evaluation: Evaluation, method: Method, data: dict[str, st
     """Raises `UserError` where the evaluation at `path` is unreadable or not what is asked for, of other data than
     those of the identity `data`, or not `made_by` what is given of that: encoder, code."""
     found = evaluations.read(path)
-    _check_protocol(path, found.protocol, evaluation)
+    check_protocol(path, found.protocol, evaluation)
     _by_episode(path, found.rows, evaluation, method)
     if found.data is not None and found.data != data:
         raise UserError(f"{path}: is of other data than what is there")
@@ -98,7 +105,8 @@ class _One(NamedTuple):
 
 def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, _One]:
     """Every run of the experiment and no other."""
-    wanted = dict.fromkeys(product(experiment.datasets, experiment.recipes, experiment.seeds))
+    members = chain.from_iterable(_members(experiment).values())
+    wanted = [(dataset, *member) for dataset, member in product(experiment.datasets, members)]
     found: dict[Run, _One] = {}
     data: dict[str, tuple[Path, dict[str, str]]] = {}
     for path in sorted(map(Path, paths)):
@@ -107,7 +115,7 @@ def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, _One]:
             raise UserError(f"{path}: is of {_name(run)}, as {found[run].path} is; give one of them")
         if run not in wanted:
             raise UserError(f"{path}: is of {_name(run)}, no run of experiment {experiment.name}; leave it out")
-        _check_protocol(path, protocol, experiment.evaluation)
+        check_protocol(path, protocol, experiment.evaluation)
         if made_of is not None and data.setdefault(run[0], (path, made_of))[1] != made_of:
             raise UserError(f"{path}: is of other data than {data[run[0]][0]}; run mlcl evaluate for both again")
         # At once, file by file: the accuracies alone take an eighth of the frame's memory.
@@ -119,11 +127,17 @@ def _by_run(experiment: Experiment, paths: Sequence[Path]) -> dict[Run, _One]:
     return found
 
 
+def _members(experiment: Experiment) -> dict[str, list[tuple[str, int | str]]]:
+    """Method and seed of all evaluations on a data set, by the key that a cell has for the method."""
+    runs = {recipe: [(recipe, seed) for seed in experiment.seeds] for recipe in experiment.recipes}
+    return runs | {ensemble: [tuple(ensemble.split("/"))] for ensemble in experiment.ensembles}
+
+
 def _name(run: Run) -> str:
     return "/".join(map(str, run))
 
 
-def _check_protocol(path: Path, protocol: dict, asked: Evaluation) -> None:
+def check_protocol(path: Path, protocol: dict, asked: Evaluation) -> None:
     for key in PROTOCOL:
         if protocol[key] != getattr(asked, key):
             raise UserError(

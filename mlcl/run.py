@@ -16,7 +16,18 @@ from pathlib import Path
 
 import torch
 
-from mlcl import config, encoders, episodes, extract, features, hardware, record, results
+from mlcl import (
+    config,
+    deep_ensembles,
+    encoders,
+    episodes,
+    evaluations,
+    extract,
+    features,
+    hardware,
+    record,
+    results,
+)
 from mlcl.data import definition, sources
 from mlcl.data.pack import pack, sizes
 from mlcl.data.packed import Packed
@@ -28,7 +39,8 @@ from mlcl.train import train
 
 
 def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
-    """Pack, train, extract and evaluate what is missing below root/data and root/results, the first seed first.
+    """Pack, train, extract and evaluate what is missing below root/data and root/results, the first seed first, the
+    deep ensembles last.
 
     An evaluation that is not what the config asks for is made again; a run that has its record and its evaluation but
     no model is left as it is. Raises `UserError` after `max_minutes`, everything done so far kept and a trained model
@@ -99,6 +111,19 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                     data.folder, folder, spec, (dataset, method, seed), devices[0], evaluation,
                     files.choices(name), os.cpu_count() or 1,
                 )  # fmt: skip
+    for dataset, (ensemble, method) in product(experiment.datasets, experiment.ensembles.items()):
+        name, data, recipe = f"{dataset}/{ensemble}", packed[dataset], experiment.recipes[method]
+        seeds = [f"{dataset}/{method}/{seed}" for seed in experiment.seeds]
+        members, evaluation = [files.evaluation(seed) for seed in seeds], files.evaluation(name)
+        _, solved_by = deep_ensembles.identity([evaluations.read(member) for member in members])
+        if evaluation.exists() and not all(files.model(seed).exists() for seed in seeds):  # as git brings them
+            results.check(evaluation, spec, recipe, data.identity, {"model": solved_by["model"]})
+        elif not _evaluated(evaluation, spec, recipe, data, solved_by):
+            with Stage(f"evaluate {name}", deadline):
+                folders = [files.features(seed, spec.split).parent for seed in seeds]
+                deep_ensembles.evaluate(
+                    data.folder, folders, members, spec, devices[0], evaluation, os.cpu_count() or 1
+                )
 
 
 def _extracted(path: Path, split: str, data: Packed, made_by: Mapping[str, str]) -> bool:

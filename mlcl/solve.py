@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mlcl.episodes import Episodes
 from mlcl.features import Features
-from mlcl.representations import ENSEMBLE, JOINT, WEIGHTED, level, partial, subset
+from mlcl.representations import CHOSEN, ENSEMBLE, JOINT, WEIGHTED, averaged, level, partial, subset
 
 Classifier = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 """Inner products of supports and the number of classes -> coefficients and biases, as `mlcl.classifiers` has it."""
@@ -103,10 +103,47 @@ def accuracies(
         solved = solve(bank, some, classifiers, support, subsets, weights)
         return {(name, representation): accuracy(scores) for name, representation, scores in solved}
 
-    return {
-        key: torch.cat(found).numpy()
-        for key, found in _chunks(measured, bank, episodes, len(classifiers), support, threads, advance).items()
-    }
+    found = _chunks(measured, bank, episodes, len(classifiers), support, threads, advance)
+    return {key: values.numpy() for key, values in found.items()}
+
+
+class Member(NamedTuple):
+    """One encoder of those that solve tasks together."""
+
+    bank: Bank
+    support: Bank | None
+    weights: Weights | None
+    """Of its levels, if they are weighted."""
+    chosen: Mapping[str, str] | None
+    """Classifier -> the representation that was chosen for it, if one was."""
+
+
+def together(
+    members: Sequence[Member],
+    episodes: Episodes,
+    classifiers: Mapping[str, Classifier],
+    threads: int = 1,
+    advance: Callable[[int], None] = lambda episodes: None,
+    subsets: bool = False,
+) -> dict[tuple[str, str], np.ndarray]:
+    """As `accuracies`, by the mean of the class probabilities that the `members`, of the same levels, give by a
+    representation; where they have `chosen` ones, by these, each by its own, too."""
+
+    def measured(some: Episodes) -> dict[tuple[str, str], Tensor]:
+        summed: dict[tuple[str, str], Tensor] = {}
+        for bank, support, weights, chosen in members:
+            found = {
+                (name, representation): scores if averaged(representation) else scores.softmax(1)
+                for name, representation, scores in solve(bank, some, classifiers, support, subsets, weights)
+            }
+            found |= {(name, CHOSEN): found[name, representation] for name, representation in (chosen or {}).items()}
+            for key, probabilities in found.items():
+                summed[key] = summed[key] + probabilities if key in summed else probabilities
+        return {key: accuracy(probabilities) for key, probabilities in summed.items()}
+
+    bank, support, *_ = members[0]
+    found = _chunks(measured, bank, episodes, len(classifiers), support, threads, advance)
+    return {key: values.numpy() for key, values in found.items()}
 
 
 def logits(
@@ -123,10 +160,7 @@ def logits(
         found = {(name, representation): scores for name, representation, scores in solve(bank, some, classifiers)}
         return {name: torch.stack([found[name, each] for each in levels]) for name in classifiers}
 
-    return {
-        name: torch.cat(found, 1)
-        for name, found in _chunks(scored, bank, episodes, len(classifiers), None, threads, advance).items()
-    }
+    return _chunks(scored, bank, episodes, len(classifiers), None, threads, advance, along=1)
 
 
 def _chunks(
@@ -137,8 +171,9 @@ def _chunks(
     support: Bank | None,
     threads: int,
     advance: Callable[[int], None],
-) -> dict[Key, list[Tensor]]:
-    """What `meet` gives for the episodes, chunk by chunk, on the CPU."""
+    along: int = 0,
+) -> dict[Key, Tensor]:
+    """What `meet` gives for the episodes, chunk by chunk, on the CPU; put together `along` the episodes' dimension."""
     (count, way, shot), queries = episodes.support.shape, episodes.query.shape[2]
     supports, levels = way * shot * (support or bank).copies, len(bank.dims)
     numbers = (levels + (levels > 1)) * (supports**2 + classifiers * way * (supports + way * queries))
@@ -154,7 +189,7 @@ def _chunks(
         for start, found in zip(starts, (pool.map if threads > 1 else map)(chunk, starts), strict=True):
             chunks.append(found)
             advance(min(size, count - start))
-    return {key: [found[key] for found in chunks] for key in chunks[0]}
+    return {key: torch.cat([found[key] for found in chunks], along) for key in chunks[0]}
 
 
 def accuracy(scores: Tensor) -> Tensor:

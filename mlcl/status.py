@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlcl.config import Experiment
-from mlcl.paths import Files, drawn_methods, runs
+from mlcl.paths import Files, drawn_methods, ensembles, runs
 from mlcl.progress import LOG_SECONDS
 
 
@@ -40,7 +40,11 @@ def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
             inputs = (features, results.features(run, "copies"))
             yield Step(f"copies {run}", inputs[1], results.log(f"copies/{run}"), (results.model(run),), evaluation)
         yield Step(f"evaluate {run}", evaluation, results.log(f"evaluate/{run}"), inputs)
-    evaluations = tuple(map(results.evaluation, runs(experiment, experiment.recipes)))
+    for ensemble in ensembles(experiment):
+        members = tuple(results.evaluation(f"{ensemble.rpartition('/')[0]}/{seed}") for seed in experiment.seeds)
+        yield Step(f"evaluate {ensemble}", results.evaluation(ensemble), results.log(f"evaluate/{ensemble}"), members)
+    evaluated = *runs(experiment, experiment.recipes), *ensembles(experiment)
+    evaluations = tuple(map(results.evaluation, evaluated))
     drawings = list(figures(experiment, results))
     yield Step("tables", results.folder / "tables" / "comparison.md", results.log("tables"), evaluations)
     yield from drawings

@@ -21,7 +21,7 @@ import pandas as pd
 from scipy import stats
 
 PUBLISHED = Path(__file__).parents[1] / "mlcl" / "published_results.csv"
-DIFFERENCES = ("differences", "factorial", "choice", "weights", "classifiers", "subsets", "sweeps")
+DIFFERENCES = ("differences", "deep_ensembles", "factorial", "choice", "weights", "classifiers", "subsets", "sweeps")
 NUMBERS = ("mean", "accuracy", "difference", "ci95", "std_over_seeds", "ci95_over_seeds", "p", "p_holm",
            "bootstrap_low", "bootstrap_high")  # fmt: skip
 TEXTS = dict.fromkeys(["appeared", "encoder", "venue_year", "representation"], str)
@@ -58,7 +58,10 @@ class Tables:
         groups = frame.groupby(["shot", "processing", "classifier", "representation"])["accuracy"]
         found = {key: 100 * values.to_numpy() for key, values in groups}
         dataset, method, seed = frame[["dataset", "method", "seed"]].iloc[0]
-        return Evaluation(dataset, method, f"evaluations/{dataset}/{method}/{seed}.parquet", found)
+        name = (
+            f"{method}/{seed}" if "+" in str(seed) else method
+        )  # a deep ensemble, by the name that tables have for it
+        return Evaluation(dataset, name, f"evaluations/{dataset}/{method}/{seed}.parquet", found)
 
     def episodes(self, paths: str, dataset: str, method: str | None, *key) -> np.ndarray:
         """[seeds, episodes]"""
@@ -285,12 +288,14 @@ def check_differences(tables: Tables, name: str, frame: pd.DataFrame, first: tup
                 key = (row["shot"], *first, tables.role(files, role))
                 values = values + weight * tables.episodes(files, row["dataset"], method, *key)
         else:
-            for side, weight in (("first", 1), ("second", -1)):
+            sides = []
+            for side in ("first", "second"):
                 key = [row[f"{side}_{part}"] for part in ("processing", "classifier", "representation")]
                 files = row[f"{side}_evaluations"]
-                values = values + weight * tables.episodes(
-                    files, row["dataset"], row[f"{side}_method"], row["shot"], *key
-                )
+                sides.append(tables.episodes(files, row["dataset"], row[f"{side}_method"], row["shot"], *key))
+            if len(sides[0]) != len(sides[1]):  # a deep ensemble of all seeds beside one encoder a seed
+                sides = [values.mean(0)[None] for values in sides]
+            values = sides[0] - sides[1]
         recomputed.append(of_difference(values))
         tables.equal(f"{name}.csv: seeds, episodes", (row["seeds"], row["episodes"]), values.shape)
     corrected = holm([of["p"] for of in recomputed])

@@ -279,6 +279,32 @@ def test_an_older_record_and_an_older_manifest_say_less_and_do(tiny_data, tmp_pa
     assert not results.model(RUNS[0]).exists()
 
 
+def test_deep_ensembles_are_solved_when_their_members_are(tiny_data, tmp_path, capsys):
+    values = CONFIG | {"seeds": [0, 1], "deep_ensembles": True}
+    experiment, results = Experiment.parse(values, "test"), Files(tmp_path, "spell")
+    place(tiny_data, tmp_path)
+    run(experiment, tmp_path, max_minutes=60)
+    together = results.evaluation("tiny/cross_entropy/0+1")
+    found = evaluations.read(together)
+    members = [evaluations.read(results.evaluation(f"tiny/cross_entropy/{seed}")) for seed in (0, 1)]
+    assert found.run == ("tiny", "cross_entropy", "0+1")
+    assert found.made_by["model"] == "+".join(member.made_by["model"] for member in members)
+    assert not results.evaluation("tiny/cross_entropy.pooling.max/0+1").exists()
+    before = together.stat().st_mtime_ns
+    run(experiment, tmp_path, max_minutes=60)
+    assert together.stat().st_mtime_ns == before
+    evaluations.write(together, found.run, found.rows, experiment.evaluation, found.data, {"model": "other"})
+    run(experiment, tmp_path, max_minutes=60)
+    assert "0+1.parquet: is of another encoder than what is there: evaluated again" in capsys.readouterr().err
+    assert evaluations.read(together).made_by == found.made_by
+    results.model("tiny/cross_entropy/0").unlink()  # as git brings it: kept, by whatever code it was solved
+    evaluations.write(
+        together, found.run, found.rows, experiment.evaluation, found.data, {"model": found.made_by["model"]}
+    )
+    run(experiment, tmp_path, max_minutes=60)
+    assert evaluations.read(together).made_by == {"model": found.made_by["model"]}
+
+
 def test_evaluations_that_git_brings_are_of_the_record_beside_them_and_of_the_data(tiny_data, tmp_path):
     experiment, results = Experiment.parse(CONFIG, "test"), Files(tmp_path, "spell")
     place(tiny_data, tmp_path)
@@ -363,7 +389,10 @@ def test_the_papers_experiment_runs_cut_down(tiny_data, tmp_path):
     paper["encoder"]["width"] = 2
     paper["training"] |= {"epochs": 1, "batch_size": 64, "validation": {"episodes": 5, "queries": 5}}
     paper["evaluation"] |= {"episodes": 5, "queries": 5}
-    experiment, results = Experiment.parse(paper | {"seeds": [0], "device": "cpu"}, "test"), Files(tmp_path, "paper")
+    experiment, results = (
+        Experiment.parse(paper | {"seeds": [0], "deep_ensembles": False, "device": "cpu"}, "test"),
+        Files(tmp_path, "paper"),
+    )
     assert len(experiment.methods) == 9
     place(tiny_data, tmp_path)
     run(experiment, tmp_path, max_minutes=60)

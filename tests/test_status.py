@@ -97,6 +97,14 @@ def test_copies_are_a_job_of_their_own(tmp_path):
     assert jobs["copies d/one/0"] == "done, and deleted since"
 
 
+def test_a_deep_ensemble_waits_for_its_members(tmp_path):
+    values = EXPERIMENT.model_dump() | {"seeds": [0, 2], "deep_ensembles": True}
+    jobs, last = lines(tmp_path, config.Experiment.parse(values, "test"))
+    assert jobs["evaluate d/one/0+2"] == "waits for evaluate d/one/0 and 1 more"
+    assert jobs["tables"] == "waits for evaluate d/one/0 and 5 more"
+    assert last == "0 of 20 done"
+
+
 def test_figures_wait_for_methods_and_not_for_what_is_varied_around_them(tmp_path):
     sweeps = {"t": {"of": ["one"], "key": "training.epochs", "values": [3]}}
     experiment = config.Experiment.parse(EXPERIMENT.model_dump() | {"sweeps": sweeps}, "test")

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet
 import pytest
+from recompute import recompute
 from scipy import stats
 
 from mlcl import choice, evaluations, paths, representations, tables
@@ -47,8 +48,9 @@ def evaluate(config: dict, folder: Path) -> tuple[Experiment, list[Path]]:
     experiment = Experiment.parse(config, "test")
     rng = np.random.default_rng(0)
     spec, files = experiment.evaluation, []
-    for dataset, method, seed in itertools.product(experiment.datasets, experiment.recipes, experiment.seeds):
-        run, chosen, weights = (dataset, method, seed), None, None
+    runs = [*paths.runs(experiment, experiment.recipes), *paths.ensembles(experiment)]
+    for dataset, method, seed in (name.split("/") for name in runs):
+        run, chosen, weights = (dataset, method, int(seed) if seed.isdecimal() else seed), None, None
         frame = drawn(spec, rng)
         if spec.choose:
             rows = drawn(choice.evaluation(spec), rng)
@@ -62,7 +64,7 @@ def evaluate(config: dict, folder: Path) -> tuple[Experiment, list[Path]]:
             weights = {key: list(rng.dirichlet(np.ones(4))) for key in keys}
         files.append(file(folder / "evaluations", run))
         shuffled = frame.sample(frac=1, random_state=0)
-        made_by = {"model": f"of {dataset}/{method}/{seed}"}
+        made_by = {"model": "+".join(f"of {dataset}/{method}/{each}" for each in seed.split("+"))}
         evaluations.write(files[-1], run, shuffled, spec, {"images.npy": dataset}, made_by, chosen, weights)
     return experiment, files
 
@@ -291,6 +293,59 @@ def test_the_metrics_are_the_comparisons(written):
         found = metrics[row["dataset"]][titles[row["method"]]][row["representation"]][f"{row['shot']}-shot"]
         assert found == pytest.approx(float(row["accuracy"]), abs=1e-4)
     assert sum(len(shots) for d in metrics.values() for m in d.values() for shots in m.values()) == len(rows)
+
+
+def test_deep_ensembles_are_paired_with_the_mean_of_one_encoder(tmp_path):
+    experiment, files = evaluate(CONFIG | {"deep_ensembles": True}, tmp_path)
+    tables_alone(experiment, files, tmp_path)
+    everything = pd.concat(map(pd.read_parquet, files)).assign(accuracy=lambda frame: 100 * frame["accuracy"])
+    together = everything["seed"].astype(str) == "3+1"
+
+    def side(row, name):
+        method, _, seeds = row[f"{name}_method"].partition("/")
+        assert seeds in ("", "3+1")
+        names = {"dataset": row["dataset"], "shot": row["shot"], "method": method}
+        names |= {key: row[f"{name}_{key}"] for key in ("classifier", "representation")}
+        return vector(everything[together if seeds else ~together], **names)
+
+    rows = read_csv(tmp_path, "deep_ensembles")
+    last, ensemble = "level4", "mean_probability"
+    sides = [
+        tuple(row[f"{n}_{key}"] for n in ("first", "second") for key in ("method", "representation")) for row in rows
+    ]
+    assert set(sides) == (
+        {(f"{name}/3+1", key, name, key) for name in CONFIG["methods"] for key in (last, ensemble)}
+        | {(name, ensemble, f"{name}/3+1", last) for name in CONFIG["methods"]}
+        | {(name, ensemble, "single_level/3+1", last) for name in ("multi_level", "multi_level/3+1")}
+    )
+    assert len(rows) == len(set(sides)) * 4
+    for row in rows:
+        gain = side(row, "first") - side(row, "second")
+        assert float(row["difference"]) == pytest.approx(gain.mean())
+        assert float(row["ci95"]) == pytest.approx(2.200985 * gain.std(ddof=1) / np.sqrt(EPISODES), rel=1e-6)
+        assert row["ci95_over_seeds"] == ""
+    ours = [row for row in read_csv(tmp_path, "comparison") if row["method"] == "cross_entropy, 2 encoders"]
+    assert {row["encoder"] for row in ours} == {"2 x conv4, width 64"}
+    for row in ours:
+        key = {"last level": last, "ensemble": ensemble}[row["representation"]]
+        names = {"dataset": row["dataset"], "method": "cross_entropy", "shot": row["shot"]}
+        own = vector(everything[together], **names, classifier="nearest_centroid", representation=key)
+        assert float(row["accuracy"]) == pytest.approx(own.mean())
+    assert recompute(tmp_path).wrong == []
+
+
+def test_a_deep_ensemble_of_other_encoders_is_named(tmp_path):
+    experiment, files = evaluate(CONFIG | {"deep_ensembles": True}, tmp_path)
+    (victim,) = [path for path in files if path.match("script/single_level/3+1.parquet")]
+    found = evaluations.read(victim)
+    evaluations.write(victim, found.run, found.rows, experiment.evaluation, found.data, {"model": "of a+of b"})
+    with pytest.raises(
+        UserError, match=r"single_level/3\+1\.parquet: is not of the encoders that the evaluations of its"
+    ):
+        tables_alone(experiment, files, tmp_path)
+    files.remove(victim)
+    with pytest.raises(UserError, match=r"no evaluation of script/single_level/3\+1 among those given"):
+        tables_alone(experiment, files, tmp_path)
 
 
 def test_one_seed_has_no_spread(tmp_path):

@@ -260,6 +260,18 @@ def test_a_change_of_the_config_costs_its_branch(checkout, path, value, jobs):
     assert checkout.jobs() == jobs
 
 
+def test_encoders_of_all_seeds_solve_together(checkout):
+    checkout.configure(CONFIG | {"seeds": [0, 1], "deep_ensembles": True})
+    target = "evaluations/plain/multi_level/0+1.parquet"
+    done = checkout.snakemake(target)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert job_counts(done.stdout + done.stderr) == {
+        "train_encoder": 1, "extract_features": 1, "evaluate_episodes": 1, "evaluate_deep_ensemble": 1,
+    }  # fmt: skip
+    assert (checkout.results / target).exists()
+    assert checkout.jobs("evaluate")["evaluate_deep_ensemble"] == 1  # that of the other method
+
+
 def test_a_change_of_code_costs_what_follows_and_a_comment_nothing(checkout):
     features = checkout.folder / "mlcl" / "features.py"
     features.write_text(features.read_text() + "\n# a remark\n")

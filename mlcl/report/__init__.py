@@ -12,6 +12,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -83,7 +84,7 @@ def write(
         loader=jinja2.FileSystemLoader(HERE), autoescape=lambda name: name.endswith((".html", ".css", ".js")),
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"duration": duration, "anchors": lambda paths: [runs[path].anchor for path in paths]}
+    environment.filters |= {"duration": duration, "anchors": lambda paths: _anchors(study, runs, paths)}
     page = environment.get_template("template.html").render(
         experiment=experiment,
         findings=sentences.findings(study, {name: frame for name, (frame, _) in built.items()}),
@@ -164,8 +165,8 @@ def _runs(study: Study, records: Sequence[Path]) -> dict[str, Run]:
     paths = {tuple(path.parts[-4:-1]): path for path in records}
     runs = {}
     names = titles(study.experiment)
-    for (dataset, method), sources in study.sources.items():
-        models = study.results.models[dataset, method]
+    for dataset, method in product(study.experiment.datasets, study.experiment.recipes):
+        sources, models = study.sources[dataset, method], study.results.models[dataset, method]
         for seed, evaluation, model in zip(study.experiment.seeds, sources, models, strict=True):
             path = paths.get((dataset, method, str(seed)))
             if path is None:
@@ -177,6 +178,16 @@ def _runs(study: Study, records: Sequence[Path]) -> dict[str, Run]:
             anchor = f"run-{dataset}-{method}-{seed}"
             runs[evaluation] = Run(anchor, dataset, method, names[method], seed, evaluation, found)
     return runs
+
+
+def _anchors(study: Study, runs: Mapping[str, Run], paths: Sequence[str]) -> list[str]:
+    """Of the trainings behind evaluations, each once; behind a deep ensemble's stand those of its method."""
+    members = {
+        path: study.sources[dataset, study.experiment.ensembles[ensemble]]
+        for (dataset, ensemble), (path, *_) in study.sources.items()
+        if ensemble in study.experiment.ensembles
+    }
+    return list(dict.fromkeys(runs[member].anchor for path in paths for member in members.get(path, [path])))
 
 
 def _common(runs: Sequence[Run]) -> dict[str, Any]:

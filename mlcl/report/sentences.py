@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl import statistics
-from mlcl.tables import comparison, factorial
+from mlcl.tables import comparison, contrasts, factorial
 from mlcl.tables.contrasts import SHOWN, unsure, verdict
 from mlcl.tables.layout import MINUS, made_by
 from mlcl.tables.study import Study, sides, titles, words
@@ -35,6 +35,7 @@ class Findings(NamedTuple):
 LEARNT = {
     "choice": "Levels chosen on the validation classes",
     "weights": "Levels weighted on the validation classes",
+    "deep_ensembles": "Several encoders together",
 }
 BETTER = {
     "subsets": "Which levels do better than the last alone",
@@ -183,15 +184,14 @@ def _best(study: Study) -> Iterator[Finding]:
     names, of = titles(study.experiment), sides(study.experiment)
     for (dataset, shot), rows in comparison.compared(study).groupby(["dataset", "shot"], sort=False):
         first, *others = rows.sort_values("mean", ascending=False, kind="stable").to_dict("records")
-        ours, *theirs = (
-            study.accuracies(dataset, shot, of[row["method"], row["representation"]]) for row in (first, *others)
-        )
+        ours, *theirs = (of[row["method"], row["representation"]] for row in (first, *others))
         text = f"{dataset}, {shot}-shot: {names[first['method']]}, {first['representation']}"
         text += f", with {first['mean']:.2f} ± {first['ci95']:.2f}%"
         # Chosen levels may be the last one: the next is the first with accuracies of its own.
-        pairs = list(zip(others, theirs, strict=True))
-        second, next_best = next((pair for pair in pairs if not np.array_equal(pair[1], ours)), pairs[0])
-        found = statistics.effect(ours - next_best)
+        leads = [contrasts.weighted(study, dataset, shot, {ours: 1, side: -1}) for side in theirs]
+        pairs = list(zip(others, leads, strict=True))
+        second, ahead = next((pair for pair in pairs if pair[1].any()), pairs[0])
+        found = statistics.effect(ahead)
         lead = f"{names[second['method']]}, {second['representation']}"
         by = f"{points(found.mean, found.half_width)} over episodes, p {p_value(found.p)}"
         text += f"; {'ahead of' if found.p < SHOWN else 'not told apart from'} {lead} ({by}, uncorrected)"

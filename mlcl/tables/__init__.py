@@ -17,7 +17,18 @@ from mlcl.config import Experiment
 from mlcl.figures import accuracy, roles
 from mlcl.files import write_all
 from mlcl.paths import table_names
-from mlcl.tables import ablation, choice, classifiers, comparison, differences, factorial, subsets, sweeps, weights
+from mlcl.tables import (
+    ablation,
+    choice,
+    classifiers,
+    comparison,
+    deep_ensembles,
+    differences,
+    factorial,
+    subsets,
+    sweeps,
+    weights,
+)
 from mlcl.tables.layout import PREAMBLE, joined, latex, markdown
 from mlcl.tables.study import Study, read
 
@@ -29,16 +40,22 @@ TABLES = {
     "ablation": ablation.build,
     "choice": choice.build,
     "weights": weights.build,
+    "deep_ensembles": deep_ensembles.build,
     "subsets": subsets.build,
     "classifiers": classifiers.build,
     "sweeps": sweeps.build,
 }
 FIGURES: dict[str, Callable[[Study], dict[str, bytes]]] = {
-    "levels": lambda study: accuracy.levels(study.first),
+    "levels": lambda study: accuracy.levels(_of_methods(study, study.first)),
     "gain": lambda study: roles.gain(differences.gains(study)),
-    "shots": lambda study: roles.shots(comparison.compared(study)),
+    "shots": lambda study: roles.shots(_of_methods(study, comparison.compared(study))),
     "episodes": lambda study: roles.episodes(comparison.episodes(study)),
 }
+
+
+def _of_methods(study: Study, rows: pd.DataFrame) -> pd.DataFrame:
+    """Without those of deep ensembles: a figure has room for no more."""
+    return rows[rows["method"].isin(study.experiment.methods)]
 
 
 def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: Path = Path()) -> None:

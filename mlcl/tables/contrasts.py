@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from mlcl import statistics
-from mlcl.config import Experiment
 from mlcl.tables.layout import Table, lay_out
 from mlcl.tables.study import Side, Study, columns, protocol
 
@@ -28,7 +27,7 @@ class Pair(NamedTuple):
 
 def contrast(study: Study, dataset: str, shot: int, weights: Mapping[Side, float]) -> dict[str, float]:
     """The sum of the sides' accuracies, times their weights, episode by episode: a row's numbers."""
-    values = sum(weight * study.accuracies(dataset, shot, side) for side, weight in weights.items())
+    values = weighted(study, dataset, shot, weights)
     seeds, episodes = values.shape
     found = statistics.effect(values)
     return {
@@ -36,6 +35,15 @@ def contrast(study: Study, dataset: str, shot: int, weights: Mapping[Side, float
         "bootstrap_low": found.bootstrap_low, "bootstrap_high": found.bootstrap_high,
         "ci95_over_seeds": found.half_width_over_seeds,
     }  # fmt: skip
+
+
+def weighted(study: Study, dataset: str, shot: int, weights: Mapping[Side, float]) -> np.ndarray:
+    """[seeds, episodes]: the sum of the sides' accuracies, times their weights; [1, episodes], the mean over the seeds,
+    where one side is a deep ensemble, which is of all seeds."""
+    accuracies = {side: study.accuracies(dataset, shot, side) for side in weights}
+    if len({len(values) for values in accuracies.values()}) > 1:
+        accuracies = {side: values.mean(axis=0, keepdims=True) for side, values in accuracies.items()}
+    return sum(weight * accuracies[side] for side, weight in weights.items())
 
 
 def differences(study: Study, pairs: Iterable[Pair]) -> pd.DataFrame:
@@ -65,7 +73,7 @@ def judged(
     experiment = study.experiment
     frame.insert(frame.columns.get_loc("p") + 1, "p_holm", statistics.holm(frame["p"]))
     marked = frame.assign(bold=[verdict(row) != 0 for row in frame.to_dict("records")])
-    notes = [protocol(experiment, experiment.evaluation.classifiers[0]), *notes, _note(experiment)]
+    notes = [protocol(experiment, experiment.evaluation.classifiers[0]), *notes, _note(frame)]
     return frame, [lay_out(title, marked, columns(experiment), labels, "difference", notes, sign="+", over_seeds=True)]
 
 
@@ -80,9 +88,9 @@ def unsure(difference: float, over_seeds: float) -> bool:
     return abs(difference) <= over_seeds
 
 
-def _note(experiment: Experiment) -> str:
+def _note(frame: pd.DataFrame) -> str:
     brackets, bold = "", "; it is about these trainings, and others may differ"
-    if len(experiment.seeds) > 1:
+    if frame["ci95_over_seeds"].notna().any():
         brackets = "; in brackets stands the half-width of the interval over the training seeds"
         bold = ", and the interval over the seeds leaves out zero"
     return (

@@ -33,13 +33,15 @@ RULE = (
 """What "chosen levels" are."""
 WEIGHTS = "all levels, their logits summed with the weights that make the validation classes most probable"
 """What "weighted levels" are."""
+TOGETHER = "those of all seeds, by the mean of the class probabilities that each gives"
+"""What "3 encoders" are."""
 
 
 class Side(NamedTuple):
     """What is compared on the same episodes."""
 
     method: str
-    """Or a variant of a sweep: a key of the experiment's recipes."""
+    """Or a variant of a sweep, or a deep ensemble: a key of the experiment's recipes or `ensembles`."""
     representation: str
     processing: str | None = None
     """None, here and below: the first of the config."""
@@ -71,7 +73,7 @@ class Study(NamedTuple):
         )
 
     def accuracies(self, dataset: str, shot: int, side: Side) -> np.ndarray:
-        """In percent, [seeds, episodes]."""
+        """In percent, [seeds, episodes], of a deep ensemble [1, episodes]."""
         method, representation, processing, classifier = self.complete(side)
         return self.results.accuracies[Cell(dataset, method, shot, processing, classifier, representation)]
 
@@ -84,11 +86,13 @@ def read(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: P
         key: tuple(Path(os.path.relpath(path, out)).as_posix() for path in paths)
         for key, paths in found.evaluations.items()
     }
+    encoders = {name: encoder(method) for name, method in experiment.methods.items()}
+    encoders |= {name: f"{len(experiment.seeds)} x {encoders[method]}" for name, method in experiment.ensembles.items()}
     shown = {
         (name, representation)
-        for name, method in experiment.methods.items()
+        for name in encoders
         for representation in representations.names(
-            method.encoder.levels, choose=experiment.evaluation.choose, weigh=experiment.evaluation.weigh
+            levels(experiment, name), choose=experiment.evaluation.choose, weigh=experiment.evaluation.weigh
         )
     }
     summary = results.summarize(
@@ -101,17 +105,19 @@ def read(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: P
     runs = zip(summary["dataset"], summary["method"], strict=True)
     summary = summary.assign(
         title=summary["method"].map(titles(experiment)),
-        encoder=summary["method"].map({name: encoder(method) for name, method in experiment.methods.items()}),
+        encoder=summary["method"].map(encoders),
         evaluations=[sources[run] for run in runs],
     )
     return Study(experiment, found, summary, sources, known)
 
 
 def titles(experiment: Experiment) -> dict[str, str]:
-    """What the tables call each recipe, the methods first; no two alike."""
+    """What the tables call each recipe and deep ensemble, the methods first; no two alike."""
     names = {name: " ".join((method.title or name).split()) for name, method in experiment.methods.items()}
     for variant in experiment.variants:
         names.setdefault(variant.recipe, f"{names[variant.method]}, {words(variant.sweep)} {variant.label}")
+    for ensemble, method in experiment.ensembles.items():
+        names[ensemble] = f"{names[method]}, {len(experiment.seeds)} encoders"
     uses = Counter(names.values())
     return {name: title if uses[title] == 1 else f"{title} ({name})" for name, title in names.items()}
 
@@ -121,10 +127,14 @@ def encoder(method: Method) -> str:
     return f"{spec.name}, width {spec.width}{', branches' if spec.branches else ''}"
 
 
-def roles(experiment: Experiment, recipe: str) -> dict[str, str]:
-    """The representations of a recipe that are set side by side, by their roles."""
-    last = experiment.recipes[recipe].encoder.levels[-1]
-    found = {"last level": level(last), "ensemble": ENSEMBLE}
+def levels(experiment: Experiment, name: str) -> tuple[int, ...]:
+    """Those of the encoders of a recipe or deep ensemble."""
+    return experiment.recipes[experiment.ensembles.get(name, name)].encoder.levels
+
+
+def roles(experiment: Experiment, name: str) -> dict[str, str]:
+    """The representations of a recipe or deep ensemble that are set side by side, by their roles."""
+    found = {"last level": level(levels(experiment, name)[-1]), "ensemble": ENSEMBLE}
     if experiment.evaluation.choose:
         found["chosen levels"] = CHOSEN
     if experiment.evaluation.weigh:
@@ -133,9 +143,11 @@ def roles(experiment: Experiment, recipe: str) -> dict[str, str]:
 
 
 def sides(experiment: Experiment) -> dict[tuple[str, str], Side]:
-    """Of every recipe, by its key and the role."""
+    """Of every recipe and deep ensemble, by its key and the role."""
     return {
-        (name, role): Side(name, key) for name in experiment.recipes for role, key in roles(experiment, name).items()
+        (name, role): Side(name, key)
+        for name in (*experiment.recipes, *experiment.ensembles)
+        for role, key in roles(experiment, name).items()
     }
 
 

@@ -20,6 +20,7 @@ from mlcl.paths import (
     UNSEEN_FIGURES,
     Files,
     drawn_methods,
+    ensembles,
     runs,
     table_names,
 )

@@ -5,9 +5,20 @@ CHOICES = (
 )
 
 
+EVALUATIONS = [
+    f"evaluations/{run}.parquet"
+    for run in (*runs(experiment, experiment.recipes), *ensembles(experiment))
+]
+
+
+def memory(wildcards, input):
+    """Of an evaluation: processing copies the features, and while one kind is met the next is made."""
+    return 2000 + 2 * int(input.size_mb)
+
+
 rule evaluate:
     input:
-        expand("evaluations/{dataset}/{method}/{seed}.parquet", **RUNS),
+        EVALUATIONS,
         CHOICES,
 
 
@@ -39,8 +50,7 @@ rule evaluate_episodes:
     resources:
         gpu=gpus(),
         device=experiment.device,
-        # Processing copies them, and while one is met the next is made.
-        mem_mb=lambda wildcards, input: 2000 + 2 * int(input.size_mb),
+        mem_mb=memory,
         runtime=60,
     params:
         data=f"{PACKED}/{{dataset}}",
@@ -53,3 +63,51 @@ rule evaluate_episodes:
         "mlcl evaluate --data {params.data} --features features/{wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
         " {params.choose} --evaluation {params.evaluation:q} --run {wildcards.dataset}/{wildcards.method}/{wildcards.seed}"
         " --threads {threads} --device {resources.device} --out {output.evaluation} 2>&1 | tee {log}"
+
+
+if experiment.deep_ensembles:
+    SEEDS = "+".join(map(str, experiment.seeds))
+
+    rule evaluate_deep_ensemble:
+        input:
+            manifest="packed/{dataset}.json",
+            features=expand(
+                rules.evaluate_episodes.input.features,
+                seed=experiment.seeds,
+                allow_missing=True,
+            ),
+            copies=expand(
+                rules.evaluate_episodes.input.copies,
+                seed=experiment.seeds,
+                allow_missing=True,
+            ),
+            evaluations=expand(
+                rules.evaluate_episodes.output.evaluation,
+                seed=experiment.seeds,
+                allow_missing=True,
+            ),
+        output:
+            f"evaluations/{{dataset}}/{{method}}/{SEEDS}.parquet",
+        log:
+            f"logs/evaluate/{{dataset}}/{{method}}/{SEEDS}.log",
+        benchmark:
+            f"benchmarks/evaluate/{{dataset}}/{{method}}/{SEEDS}.tsv"
+        conda:
+            "../envs/python.yaml"
+        resources:
+            gpu=gpus(),
+            device=experiment.device,
+            mem_mb=memory,
+            runtime=60,
+        params:
+            data=rules.evaluate_episodes.params.data,
+            features=lambda wildcards: [
+                f"features/{wildcards.dataset}/{wildcards.method}/{seed}"
+                for seed in experiment.seeds
+            ],
+            evaluation=rules.evaluate_episodes.params.evaluation,
+            code=fingerprint("deep_ensembles"),
+        shell:
+            "mlcl deep-ensemble --data {params.data} --features {params.features} --evaluations {input.evaluations}"
+            " --evaluation {params.evaluation:q} --threads {threads} --device {resources.device} --out {output} 2>&1"
+            " | tee {log}"

@@ -19,7 +19,7 @@ rule make_tables:
             Path("../..", file)
             for file in ("mlcl/published_results.csv", *experiment.published)
         ],
-        evaluations=expand("evaluations/{dataset}/{method}/{seed}.parquet", **RUNS),
+        evaluations=EVALUATIONS,
         # Not read here: what nobody asks for, Snakemake does not miss.
         choices=CHOICES,
     output:
