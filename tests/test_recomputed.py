@@ -20,6 +20,7 @@ COMMITTED = sorted(path.parents[1].name for path in RESULTS.glob("*/tables/ablat
 RICH = CONFIG | {
     "datasets": {"mini": {"source": "mini-imagenet"}, "random": {"source": "glyphs"}},
     "seeds": [2, 0, 1],
+    "deep_ensembles": True,
     "sweeps": {"temperature": {"of": ["multi_level"], "key": "objective.temperature", "values": [0.2]}},
     "evaluation": CONFIG["evaluation"]
     | {"subsets": True, "choose": True, "weigh": True, "processing": ["power", "l2"]},
@@ -77,6 +78,8 @@ def said(table: str, block: str, label: str) -> tuple[tuple[str, ...], tuple[str
     if table == "sweeps":
         value, role = label.rsplit(", ", 1)
         return ("multi_level.temperature." + value, ROLES[role], *usual), ("multi_level", ROLES[role], *usual)
+    if table == "deep_ensembles":
+        return deep_ensemble(block, label, usual)
     if " of multi-level " in label:
         first, second = (side.split(" of ")[0] for side in label.split(f" {MINUS} "))
         return ("multi_level", ROLES[first], *usual), ("single_level", ROLES[second], *usual)
@@ -86,7 +89,25 @@ def said(table: str, block: str, label: str) -> tuple[tuple[str, ...], tuple[str
     return tuple((TITLES[method], ROLES[role], *usual) for method, role in zip(methods, (first, second), strict=True))
 
 
-@pytest.mark.parametrize("table", ["differences", "choice", "weights", "subsets", "classifiers", "sweeps"])
+def deep_ensemble(block: str, label: str, usual: tuple[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Block: ROLE, 3 encoders - one, or ROLE of N - ROLE of N; or label: ROLE of N, TRAINING - ROLE of N, TRAINING."""
+    number = {"one encoder": "", "3 encoders": "/2+0+1"}
+    if match := re.fullmatch(rf"(.+), 3 encoders {MINUS} one, same method", block):
+        method, role = TITLES[label], ROLES[match[1]]
+        return (method + "/2+0+1", role, *usual), (method, role, *usual)
+    if block.endswith(", same method"):
+        sides = [
+            (*side.split(" of "), TITLES[label]) for side in block.removesuffix(", same method").split(f" {MINUS} ")
+        ]
+    else:
+        words = [side.replace(", ", " of ").split(" of ") for side in label.split(f" {MINUS} ")]
+        sides = [(role, count, training.replace("-", "_")) for role, count, training in words]
+    return tuple((method + number[count], ROLES[role], *usual) for role, count, method in sides)
+
+
+@pytest.mark.parametrize(
+    "table", ["differences", "deep_ensembles", "choice", "weights", "subsets", "classifiers", "sweeps"]
+)
 def test_the_words_of_a_difference_are_its_sides(rich, table):
     rows = pd.read_csv(rich / "tables" / f"{table}.csv").drop_duplicates(["block", "label"])
     assert len(rows) > 3
@@ -117,7 +138,7 @@ def test_the_notes_say_what_the_validation_classes_gave(rich):
         for (dataset, shot, _), words in zip(runs, chosen.split("; "), strict=True):
             found = {
                 spelled(evaluations.read(path).chosen[shot, "power", "nearest_centroid"], (1, 2, 3, 4))
-                for path in (rich / f"evaluations/{dataset}/{method}").glob("*.parquet")
+                for path in (rich / f"evaluations/{dataset}/{method}").glob("?.parquet")
             }
             assert words.endswith(f" on {dataset} {shot}-shot")
             assert set(re.sub(r" \(\d\)", "", words.rpartition(" on ")[0]).split(" or ")) == found

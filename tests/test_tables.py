@@ -50,22 +50,25 @@ def evaluate(config: dict, folder: Path) -> tuple[Experiment, list[Path]]:
     spec, files = experiment.evaluation, []
     runs = [*paths.runs(experiment, experiment.recipes), *paths.ensembles(experiment)]
     for dataset, method, seed in (name.split("/") for name in runs):
-        run, chosen, weights = (dataset, method, int(seed) if seed.isdecimal() else seed), None, None
+        alone = seed.isdecimal()  # a deep ensemble learns nothing from the validation classes but by its members
+        run, chosen, weights = (dataset, method, int(seed) if alone else seed), None, None
         frame = drawn(spec, rng)
         if spec.choose:
             rows = drawn(choice.evaluation(spec), rng)
             chosen = choice.choose(rows, (1, 2, 3, 4))
             frame = choice.add(frame, chosen)
-            evaluations.write(
-                file(folder / "choices", run), run, rows, choice.evaluation(spec), {"images.npy": dataset}, {}
-            )
-        if spec.weigh:
+            if alone:
+                evaluations.write(
+                    file(folder / "choices", run), run, rows, choice.evaluation(spec), {"images.npy": dataset}, {}
+                )
+        if spec.weigh and alone:
             keys = itertools.product(spec.shots, spec.processing, spec.classifiers)
             weights = {key: list(rng.dirichlet(np.ones(4))) for key in keys}
         files.append(file(folder / "evaluations", run))
         shuffled = frame.sample(frac=1, random_state=0)
         made_by = {"model": "+".join(f"of {dataset}/{method}/{each}" for each in seed.split("+"))}
-        evaluations.write(files[-1], run, shuffled, spec, {"images.npy": dataset}, made_by, chosen, weights)
+        learnt = (chosen, weights) if alone else ()
+        evaluations.write(files[-1], run, shuffled, spec, {"images.npy": dataset}, made_by, *learnt)
     return experiment, files
 
 
