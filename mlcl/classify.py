@@ -1,4 +1,4 @@
-"""A few-shot classifier of one's own images: a trained encoder, a few labelled images of any classes, and new ones.
+"""A few-shot classifier of one's own images: trained encoders, a few labelled images of any classes, and new ones.
 
 A task is solved as an episode of the evaluation is: one logistic regression a level on the supports' unit vectors,
 their logits summed with weights. Unlike there, classes may have as many supports as they like: all classes count the
@@ -41,7 +41,8 @@ class Outcome(NamedTuple):
     classes: list[str]
     recognised: dict[str, float]
     """The share of supports that are recognised when they are left out, the mean over the classes, by what: each level,
-    the weights, and all levels alike. Empty where a class has one support, which cannot be left out."""
+    the weights, and all levels alike; of several encoders together, and beside them of one alone. Empty where a class
+    has one support, which cannot be left out."""
     single: list[str]
     """Those classes."""
     asked: int
@@ -53,27 +54,29 @@ class Outcome(NamedTuple):
 
 
 def classify(
-    model: Path, support: Path, queries: Path, weights: Sequence[float], device: torch.device, out: Path
+    models: Sequence[Path], support: Path, queries: Path, weights: Sequence[float], device: torch.device, out: Path
 ) -> Outcome:
     """Write `out`, a CSV: file, class and its probability for each image below `queries`, or for that one image; both
     empty for an image that cannot be read.
 
     `support` holds the labelled images as <class>/*; of every image the middle square is taken. `weights` are those of
-    the levels, first to last; none stands for the last level alone. Where a class has one support, the probabilities
-    stay unscaled.
+    the levels, first to last; none stands for the last level alone. Several `models`, such as one method's of several
+    seeds, name images by the mean of the probabilities that each gives. Where a class has one support, the
+    probabilities stay unscaled.
 
     Raises `UserError` where a folder holds no images or fewer than two classes, for a support that cannot be read, for
-    weights that are not one a level, below 0 or all 0, and where the encoder's representations are not finite.
+    models of unlike images or numbers of levels, for weights that are not one a level, below 0 or all 0, and where an
+    encoder's representations are not finite.
     """
     if out.is_dir():  # not after all images are seen
         raise UserError(f"{out}: is a folder; name a CSV file to write")
     out.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(out.parent, os.W_OK):
         raise UserError(f"{out}: cannot be written, since its folder cannot; name another")
-    encoder, made_by = encoders.load(model)
-    count = len(encoder.spec.levels)
+    seers = _load(models, device)
+    count, shape = len(seers[0].encoder.spec.levels), seers[0].shape
     if weights and (len(weights) != count or min(weights) < 0 or not 0 < sum(weights) < math.inf):
-        raise UserError(f"--weights: {model} has {count} levels; give one weight for each, 0 or more, not all 0")
+        raise UserError(f"--weights: {models[0]} has {count} levels; give one weight for each, 0 or more, not all 0")
     used = list(weights) or [0] * (count - 1) + [1]
     labelled, others = folder.listing(support)
     classes = sorted({name for _, name, _ in labelled})
@@ -83,39 +86,37 @@ def classify(
     asked, more, _ = ([queries], [], []) if queries.is_file() else images.below(queries)
     if not asked:
         raise UserError(f"{queries}: holds no images")
-    height, _, channels = made_by["shape"]
     problems: dict[Path, str] = {}  # what is wrong with the images that cannot be read
 
     def read(path: Path) -> np.ndarray:
         try:
-            return images.read(path, size=height, mode="RGB" if channels == 3 else "L", crop=True)
+            return images.read(path, size=shape[0], mode="RGB" if shape[-1] == 3 else "L", crop=True)
         except UserError as error:
             problems[path] = str(error)
-            return np.zeros(made_by["shape"], np.uint8)
+            return np.zeros(shape, np.uint8)
 
-    precision = encoders.recipe(made_by, model).training.precision
     hardware.keep_memory()
-    encoder.to(device)
     rows = []
     with Progress(str(out), len(labelled) + len(asked), "images") as progress, ThreadPoolExecutor() as pool:
 
-        def vectors(paths: list[Path]) -> Iterator[list[Tensor]]:
-            """Batches of unit vectors, one [n, D_l] a level."""
+        def vectors(paths: list[Path]) -> Iterator[list[list[Tensor]]]:
+            """Batches of unit vectors: of every encoder one [n, D_l] a level."""
             for start in range(0, len(paths), BATCH):
                 pixels = np.stack(list(pool.map(read, paths[start : start + BATCH])))
-                for found in embed(encoder, batches(pixels, device), device, precision):
-                    if not all(level.isfinite().all() for level in found):
-                        raise UserError(f"{model}: gives features that are not finite; train it again")
-                    progress.advance(len(pixels))
-                    yield [F.normalize(level) for level in found]
+                yield [seer.see(pixels, device) for seer in seers]
+                progress.advance(len(pixels))
 
-        supports = [torch.cat(parts) for parts in zip(*vectors([path for *_, path in labelled]), strict=True)]
+        seen = zip(*vectors([path for *_, path in labelled]), strict=True)
+        supports = [[torch.cat(parts) for parts in zip(*of_batches, strict=True)] for of_batches in seen]
         if problems:
             raise UserError(listed([problems[path] for *_, path in labelled if path in problems]))
-        solver, unseen = fit(supports, labels, len(classes)), left_out(supports, labels, len(classes))
-        scale = 1.0 if unseen is None else temperature(ensemble(unseen, used), labels)
+        solvers = [fit(own, labels, len(classes)) for own in supports]
+        single = [name for name, count in zip(classes, torch.bincount(labels), strict=True) if count == 1]
+        unseen = [] if single else [left_out(own, labels, len(classes)) for own in supports]
+        scale = temperature(together(unseen, used), labels) if unseen else 1.0
         for found in vectors(asked):
-            sure, best = scaled(ensemble(probabilities(solver, found), used), scale).max(1)
+            answers = [probabilities(solver, own) for solver, own in zip(solvers, found, strict=True)]
+            sure, best = scaled(together(answers, used), scale).max(1)
             rows += zip([classes[i] for i in best], sure.tolist(), strict=True)
     table = pd.DataFrame(rows, columns=["class", "probability"])
     table.loc[[path in problems for path in asked]] = "", math.nan
@@ -123,20 +124,65 @@ def classify(
     table.insert(0, "file", pd.Series([str(path) for path in asked], dtype=object))
     with replacing(out) as (temporary,):
         table.to_csv(temporary, index=False, float_format="%.4f", errors="surrogateescape")
-    by = {}
-    if unseen is not None:
-        by = {f"level {i}": found for i, found in enumerate(unseen, 1)}
-        if weights:
-            by[f"weights {', '.join(f'{weight:g}' for weight in weights)}"] = ensemble(unseen, weights)
-        by["all levels alike"] = ensemble(unseen, [1] * count)
     return Outcome(
         classes=classes,
-        recognised={name: recognised(found, labels) for name, found in by.items()},
-        single=[name for name, supports in zip(classes, torch.bincount(labels), strict=True) if supports == 1],
+        recognised=_expected(unseen, labels, weights, used) if unseen else {},
+        single=single,
         asked=len(asked),
         unreadable=[problems[path] for path in asked if path in problems],
         others=others + more,
     )
+
+
+class Seer(NamedTuple):
+    """An encoder with what it takes to show it images."""
+
+    path: Path
+    encoder: encoders.Encoder
+    precision: str
+    shape: Sequence[int]
+    """Of its images: height, width, channels."""
+
+    @property
+    def kind(self) -> str:
+        return f"{len(self.encoder.spec.levels)} levels for images of {' x '.join(map(str, self.shape))}"
+
+    def see(self, pixels: np.ndarray, device: torch.device) -> list[Tensor]:
+        """The unit vectors [n, D_l] of every level, of uint8 images [n, H, W, C], at most a batch."""
+        (found,) = embed(self.encoder, batches(pixels, device), device, self.precision)
+        if not all(level.isfinite().all() for level in found):
+            raise UserError(f"{self.path}: gives features that are not finite; train it again")
+        return [F.normalize(level) for level in found]
+
+
+def _load(models: Sequence[Path], device: torch.device) -> list[Seer]:
+    """Raises `UserError` where they are of unlike images or numbers of levels."""
+    seers: list[Seer] = []
+    for path in models:
+        encoder, made_by = encoders.load(path)
+        seers.append(
+            Seer(path, encoder.to(device), encoders.recipe(made_by, path).training.precision, made_by["shape"])
+        )
+        if seers[-1].kind != seers[0].kind:
+            raise UserError(f"{path}: has {seers[-1].kind}, and {models[0]} {seers[0].kind}; name models of one method")
+    return seers
+
+
+def _expected(
+    unseen: Sequence[Tensor], labels: Tensor, weights: Sequence[float], used: Sequence[float]
+) -> dict[str, float]:
+    """`Outcome.recognised`, from the probabilities of every encoder's `left_out`."""
+    count = len(used)
+    by = {f"level {place + 1}": [float(place == other) for other in range(count)] for place in range(count)}
+    if weights:
+        by[f"weights {', '.join(f'{weight:g}' for weight in weights)}"] = weights
+    by["all levels alike"] = [1] * count
+    found = {name: recognised(together(unseen, of_levels), labels) for name, of_levels in by.items()}
+    if len(unseen) > 1:
+        alone = [recognised(ensemble(of_levels, used), labels) for of_levels in unseen]
+        name = list(by)[count if weights else count - 1]
+        found[f"{name}, one of the {len(unseen)} models alone, on average"] = float(np.mean(alone))
+    return found
 
 
 def listed(problems: Sequence[str], most: int = 3) -> str:
@@ -145,14 +191,12 @@ def listed(problems: Sequence[str], most: int = 3) -> str:
     return "; ".join(problems[:most]) + more
 
 
-def left_out(supports: list[Tensor], labels: Tensor, way: int) -> Tensor | None:
+def left_out(supports: list[Tensor], labels: Tensor, way: int) -> Tensor:
     """[levels, n, way]: the probabilities of every support by a classifier that does not know it.
 
-    `supports` are unit vectors, one [n, D_l] a level, `labels` [n]. At most ten times a part is left out, of every
-    class alike. None where a class has one support, for what is left would not know it.
+    `supports` are unit vectors, one [n, D_l] a level, `labels` [n], each at least twice. At most ten times a part is
+    left out, of every class alike.
     """
-    if torch.bincount(labels).min() < 2:
-        return None
     place = F.one_hot(labels).cumsum(0)[range(len(labels)), labels] - 1  # of every support in its class
     folds = min(FOLDS, int(place.max()) + 1)
     found = torch.empty(len(supports), len(labels), way)
@@ -215,3 +259,8 @@ def probabilities(solver: list[tuple[Tensor, Tensor]], queries: list[Tensor]) ->
 def ensemble(of_levels: Tensor, weights: Sequence[float]) -> Tensor:
     """[m, way]: the levels' probabilities [levels, m, way] pooled, in proportion to the product of their powers."""
     return weighted(_logits(of_levels), [weight / sum(weights) for weight in weights]).softmax(1)
+
+
+def together(of_encoders: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """[m, way]: the mean over encoders of what `ensemble` makes of each one's [levels, m, way]."""
+    return torch.stack([ensemble(of_levels, weights) for of_levels in of_encoders]).mean(0)

@@ -424,7 +424,9 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
 
     command = stage(classify, "Name images of your own by a few labelled ones, of any classes.")
-    command.add_argument("--model", type=Path, required=True, metavar="FILE", help="model.safetensors")
+    command.add_argument(
+        "--model", type=Path, nargs="+", required=True, metavar="FILE", help="model.safetensors; several name together"
+    )
     command.add_argument("--support", type=Path, required=True, metavar="DIR", help="labelled images: CLASS/*")
     command.add_argument("--images", type=Path, required=True, metavar="PATH", help="those to name: a folder or a file")
     command.add_argument(

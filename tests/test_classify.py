@@ -25,15 +25,18 @@ LABELS = np.repeat(range(3), list(SUPPORTS.values()))
 QUERIES = 8  # of each class
 
 
-@pytest.fixture
-def model(tmp_path):
-    torch.manual_seed(0)
+def saved(path, seed=0, side=16):
+    torch.manual_seed(seed)
     spec = config.Encoder(name="conv4", width=8, pool=[2, 1, 1, 1])
     encoder = encoders.Encoder(spec, [0.3], [0.2])
     method = config.Method(encoder=spec, objective={"cross_entropy": 1}, training={"precision": "float32"})
-    path = tmp_path / "model.safetensors"
-    encoders.save(encoder, path, {"shape": [16, 16, 1], "method": method.model_dump(mode="json")})
+    encoders.save(encoder, path, {"shape": [side, side, 1], "method": method.model_dump(mode="json")})
     return path
+
+
+@pytest.fixture
+def model(tmp_path):
+    return saved(tmp_path / "model.safetensors")
 
 
 @pytest.fixture
@@ -50,6 +53,11 @@ def levels(model, tmp_path, tiny_data):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(wide).save(path)
             squares[folder].append(image)
+    return seen(model, squares) | {"squares": squares}
+
+
+def seen(model, squares):
+    """The levels' unit vectors of images, by the names of their kinds."""
     encoder, _ = encoders.load(model)
     with torch.no_grad():
         found = {name: encoder(torch.tensor(np.stack(some)).movedim(3, 1) / 255) for name, some in squares.items()}
@@ -68,8 +76,8 @@ def reference(supports, labels, queries, weights):
 
 def classify(tmp_path, model, *more, images="new"):
     out = tmp_path / "named.csv"
-    parts = ("--model", model, "--support", tmp_path / "labelled", "--images", tmp_path / images, "--device", "cpu")
-    main(["classify", *map(str, parts), *more, "--out", str(out)])
+    parts = ("--support", tmp_path / "labelled", "--images", tmp_path / images, "--device", "cpu")
+    main(["classify", "--model", str(model), *more, *map(str, parts), "--out", str(out)])
     return pd.read_csv(out)
 
 
@@ -105,7 +113,7 @@ def left_out_by_reference(supports, weights):
 
 def test_supports_are_left_out_in_turn(tmp_path, model, levels):
     given = (0, 0.5, 0.125, 1)
-    asked = (model, tmp_path / "labelled", tmp_path / "new", given, torch.device("cpu"), tmp_path / "named.csv")
+    asked = ([model], tmp_path / "labelled", tmp_path / "new", given, torch.device("cpu"), tmp_path / "named.csv")
     found, expected = whole(*asked).recognised, {}
     alone = {f"level {i + 1}": np.eye(4)[i] for i in range(4)}
     for name, weights in (alone | {"weights 0, 0.5, 0.125, 1": given, "all levels alike": (1, 1, 1, 1)}).items():
@@ -163,6 +171,37 @@ def test_few_supports_that_are_all_recognised_make_nothing_certain():
     found, labels = torch.tensor([[0.6, 0.4], [0.6, 0.4], [0.4, 0.6], [0.4, 0.6]]), torch.tensor([0, 0, 1, 1])
     sure = scaled(found, temperature(found, labels)).max(1).values
     assert torch.allclose(sure, torch.tensor(0.9), atol=1e-3)  # 4 of 4 and half of the one that may be of any class
+
+
+def test_several_encoders_name_by_the_mean_of_their_probabilities(tmp_path, model, levels, capsys):
+    other = saved(tmp_path / "other.safetensors", seed=1)
+    both, weights = [levels, seen(other, levels["squares"])], (0, 0.25, 0, 0.75)
+    out = tmp_path / "named.csv"
+    asked = (tmp_path / "labelled", tmp_path / "new", [0, 1, 0, 3], torch.device("cpu"), out)
+    found, table = whole([model, other], *asked), pd.read_csv(out)
+    expected = np.mean([reference(of["labelled"], LABELS, of["new"], weights) for of in both], 0)
+    assert table["class"].tolist() == [list(SUPPORTS)[i] for i in expected.argmax(1)]
+    unseen = [left_out_by_reference(of["labelled"], weights) for of in both]
+    scale = temperature(torch.tensor(np.mean(unseen, 0)), torch.tensor(LABELS))
+    power = expected ** (1 / scale)
+    np.testing.assert_allclose(table["probability"], (power / power.sum(1, keepdims=True)).max(1), atol=5e-3)
+
+    def share(probabilities):
+        right = probabilities.argmax(1) == LABELS
+        return np.mean([right[label == LABELS].mean() for label in range(3)])
+
+    assert found.recognised["weights 0, 1, 0, 3"] == pytest.approx(share(np.mean(unseen, 0)))
+    *_, (last, alone) = found.recognised.items()
+    assert last == "weights 0, 1, 0, 3, one of the 2 models alone, on average"
+    assert alone == pytest.approx(np.mean([share(one) for one in unseen]))
+    assert list(whole([model, other], *asked[:2], [], *asked[3:]).recognised)[-1].startswith("level 4, one of the 2")
+
+
+def test_encoders_of_unlike_images_are_named(tmp_path, model, levels):
+    other = saved(tmp_path / "other.safetensors", side=20)
+    message = rf"{other}: has 4 levels for images of 20 x 20 x 1, and {model} 4 levels for images of 16 x 16 x 1; name"
+    with pytest.raises(SystemExit, match=message):
+        classify(tmp_path, model, str(other))
 
 
 def test_what_was_found_is_said(tmp_path, model, levels, capsys):
@@ -246,5 +285,5 @@ def test_a_folder_to_write_to_is_named_before_any_work(tmp_path, model, levels):
 def test_a_name_that_is_no_utf_8_is_kept(tmp_path, model, levels):
     image = next((tmp_path / "new").iterdir())
     image.rename(os.fsdecode(os.fsencode(image.parent) + b"/caf\xe9.png"))
-    whole(model, tmp_path / "labelled", tmp_path / "new", [], torch.device("cpu"), tmp_path / "named.csv")
+    whole([model], tmp_path / "labelled", tmp_path / "new", [], torch.device("cpu"), tmp_path / "named.csv")
     assert b"/caf\xe9.png," in (tmp_path / "named.csv").read_bytes()
