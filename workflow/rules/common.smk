@@ -86,6 +86,11 @@ def training_threads(wildcards):
     return experiment.recipes[wildcards.method].training.threads
 
 
+def evaluation_memory(wildcards, input):
+    """Of an evaluation: processing copies the features, and while one kind is met the next is made."""
+    return 2000 + 2 * int(input.size_mb)
+
+
 def gpus():
     """One where a job will use a GPU, so that no two share it; none elsewhere, so that jobs run abreast on the CPU."""
     return int(experiment.device == "cuda" or experiment.device == "auto" and has_gpu())

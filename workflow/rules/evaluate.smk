@@ -11,11 +11,6 @@ EVALUATIONS = [
 ]
 
 
-def memory(wildcards, input):
-    """Of an evaluation: processing copies the features, and while one kind is met the next is made."""
-    return 2000 + 2 * int(input.size_mb)
-
-
 rule evaluate:
     input:
         EVALUATIONS,
@@ -50,7 +45,7 @@ rule evaluate_episodes:
     resources:
         gpu=gpus(),
         device=experiment.device,
-        mem_mb=memory,
+        mem_mb=evaluation_memory,
         runtime=60,
     params:
         data=f"{PACKED}/{{dataset}}",
@@ -97,7 +92,7 @@ if experiment.deep_ensembles:
         resources:
             gpu=gpus(),
             device=experiment.device,
-            mem_mb=memory,
+            mem_mb=evaluation_memory,
             runtime=60,
         params:
             data=rules.evaluate_episodes.params.data,
