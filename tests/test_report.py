@@ -32,6 +32,8 @@ def prepare(folder, config=CONFIG):
     records = []
     for path in evaluations:
         dataset, method, seed = path.with_suffix("").parts[-3:]
+        if not seed.isdecimal():  # a deep ensemble, which is no training
+            continue
         records.append(folder / "runs" / dataset / method / seed / "run.json")
         recipe = experiment.recipes[method].model_dump(mode="json", exclude={"title"})
         model = f"of {dataset}/{method}/{seed}"
@@ -186,6 +188,26 @@ def test_the_card_of_the_models_has_each_ones_accuracies(written):
         "| cross-entropy |", "- Licence: MIT", "5 base classes, 1,000 images", "0 s in all, 2021-07-16, 24.0 Wh",
     ):  # fmt: skip
         assert said in text
+
+
+def test_numbers_of_deep_ensembles_lead_to_the_trainings_of_their_members(tmp_path):
+    datasets = {"random": CONFIG["datasets"]["random"]}
+    write(*prepare(tmp_path, CONFIG | {"datasets": datasets, "deep_ensembles": True}))
+    page, text = Page((tmp_path / "report.html").read_text()), (tmp_path / "report.html").read_text()
+    assert "Several encoders together" in text
+    links = [link for link in page.links if "/3+1.parquet" in link.get("title", "")]
+    assert len(links) > 30
+    for link in links:
+        methods = {path.split("/")[-2] for path in link["title"].removeprefix("made by ").split(", ")}
+        wanted = {f"run-random-{method}-{seed}" for method in methods for seed in (3, 1)}
+        assert set(link["data-runs"].split()) == wanted <= set(page.ids)
+    rows = dict(re.findall(r"^\| (random/\S+) \| (.*) \|$", (tmp_path / "model-card.md").read_text(), re.MULTILINE))
+    assert list(rows)[-3:] == [f"random/{method}/3+1" for method in CONFIG["methods"]]
+    frame = pd.read_parquet(tmp_path / "evaluations/random/multi_level/3+1.parquet")
+    frame = frame[
+        (frame["classifier"] == CLASSIFIERS[0]) & (frame["shot"] == 1) & (frame["representation"] == "level4")
+    ]
+    assert rows["random/multi_level/3+1"].startswith(f"{100 * frame['accuracy'].mean():.2f} ±")
 
 
 def difference(mean, ci95=0.5, p=0.0001, over_seeds=np.nan, **names):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import product
 from pathlib import Path
@@ -111,7 +111,7 @@ def write(
         runs=list(runs.values()),
         common=common,
         roles=list(roles(experiment, next(iter(experiment.methods)))),
-        accuracy=lambda run, shot, role: _accuracy(study, run, shot, role),
+        accuracies=lambda dataset: _accuracies(study, dataset),
         encoder=encoder,
         solved=solved,
         loss=_loss,
@@ -120,11 +120,20 @@ def write(
     write_all({out: page.encode(), card: text.encode()})
 
 
-def _accuracy(study: Study, run: Run, shot: int, role: str) -> str:
-    """Of one encoder."""
-    seed = study.experiment.seeds.index(run.seed)
-    found = study.accuracies(run.dataset, shot, sides(study.experiment)[run.method, role])[seed]
-    return shown(*interval(found))
+def _accuracies(study: Study, dataset: str) -> Iterator[tuple[str, list[str]]]:
+    """Every encoder of a data set and every deep ensemble: its path, and its accuracy by number of shots and role."""
+    experiment, of = study.experiment, sides(study.experiment)
+    single = [
+        (recipe, place, f"{recipe}/{seed}")
+        for recipe in experiment.recipes
+        for place, seed in enumerate(experiment.seeds)
+    ]
+    for name, place, path in (*single, *((ensemble, 0, ensemble) for ensemble in experiment.ensembles)):
+        found = [
+            study.accuracies(dataset, shot, of[name, role])[place]
+            for shot, role in product(experiment.evaluation.shots, roles(experiment, name))
+        ]
+        yield f"{dataset}/{path}", [shown(*interval(accuracies)) for accuracies in found]
 
 
 # What `_loss` puts into words, and what the card has elsewhere.
