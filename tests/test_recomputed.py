@@ -95,10 +95,11 @@ def deep_ensemble(block: str, label: str, usual: tuple[str, str]) -> tuple[tuple
     if match := re.fullmatch(rf"(.+), 3 encoders {MINUS} one, same method", block):
         method, role = TITLES[label], ROLES[match[1]]
         return (method + "/2+0+1", role, *usual), (method, role, *usual)
-    if block.endswith(", same method"):
-        sides = [
-            (*side.split(" of "), TITLES[label]) for side in block.removesuffix(", same method").split(f" {MINUS} ")
-        ]
+    if match := re.fullmatch(
+        rf"(.+) of one encoder {MINUS} last level of 3 encoders, (same method|cross_entropy)", block
+    ):
+        second = TITLES[label if match[2] == "same method" else match[2]]
+        sides = [(match[1], "one encoder", TITLES[label]), ("last level", "3 encoders", second)]
     else:
         words = [side.replace(", ", " of ").split(" of ") for side in label.split(f" {MINUS} ")]
         sides = [(role, count, training.replace("-", "_")) for role, count, training in words]

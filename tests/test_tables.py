@@ -319,6 +319,11 @@ def test_deep_ensembles_are_paired_with_the_mean_of_one_encoder(tmp_path):
     assert set(sides) == (
         {(f"{name}/3+1", key, name, key) for name in CONFIG["methods"] for key in (last, ensemble)}
         | {(name, ensemble, f"{name}/3+1", last) for name in CONFIG["methods"]}
+        | {
+            (name, key, "cross_entropy/3+1", last)
+            for name in ("single_level", "multi_level")
+            for key in (last, ensemble)
+        }
         | {(name, ensemble, "single_level/3+1", last) for name in ("multi_level", "multi_level/3+1")}
     )
     assert len(rows) == len(set(sides)) * 4

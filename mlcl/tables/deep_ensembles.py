@@ -34,6 +34,10 @@ def _pairs(experiment: Experiment) -> Iterator[Pair]:
     for role, method in product(others, keys):
         block = f"{role} of one encoder {MINUS} {last} of {count}, same method"
         yield Pair(block, names[method], of[method, role], of[keys[method], last])
+    baseline, *later = keys
+    for role, method in product((last, *others), later):
+        block = f"{role} of one encoder {MINUS} {last} of {count}, {names[baseline]}"
+        yield Pair(block, names[method], of[method, role], of[keys[baseline], last])
     for single, multi in claims(experiment):
         block = f"single-level: {names[single]}; multi-level: {names[multi]}"
         for number, role in product(("one encoder", count), others):
