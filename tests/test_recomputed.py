@@ -1,16 +1,20 @@
 """Every number of every table, recomputed from the episode files by recompute.py."""
 
+import hashlib
+import json
 import random
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 from recompute import markdown, recompute
 from test_tables import CONFIG, evaluate
 
-from mlcl import evaluations, paths, tables
+from mlcl import encoders, evaluations, paths, tables
 from mlcl.representations import spelled
 from mlcl.tables.layout import MINUS
 
@@ -55,6 +59,25 @@ def test_every_committed_number_is_the_episodes(name):
     assert not found.wrong
     lines = sum(len(pd.read_csv(path)) for path in (RESULTS / name / "tables").glob("*.csv"))
     assert found.compared > 8 * lines > 0
+
+
+def test_the_encoders_in_git_are_those_that_were_evaluated():
+    listed = subprocess.run(
+        ["git", "ls-files", "results/*/models/*"], cwd=RESULTS.parent, capture_output=True, text=True
+    )
+    if listed.returncode:
+        pytest.skip("not a checkout of git")
+    assert listed.stdout
+    for path in map(RESULTS.parent.joinpath, listed.stdout.split()):
+        *_, dataset, method, seed = path.parent.parts
+        experiment = path.parents[4]
+        record = json.loads((experiment / "runs" / dataset / method / seed / "run.json").read_text())
+        evaluation = evaluations.read(experiment / "evaluations" / dataset / method / f"{seed}.parquet")
+        checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert checksum == record["model"] == evaluation.made_by["model"], path
+        encoder, made_by = encoders.load(path)
+        assert made_by["method"] == record["made_by"]["method"]
+        assert len(encoder(torch.zeros(1, made_by["shape"][2], *made_by["shape"][:2]))) == 4
 
 
 ROLES = {
