@@ -132,8 +132,8 @@ def together(
     def measured(some: Episodes) -> dict[tuple[str, str], Tensor]:
         summed: dict[tuple[str, str], Tensor] = {}
         for bank, support, weights, chosen in members:
-            found = {
-                (name, representation): scores if averaged(representation) else scores.softmax(1)
+            found = {  # in float64, where no two logits share a probability
+                (name, representation): scores.double() if averaged(representation) else scores.double().softmax(1)
                 for name, representation, scores in solve(bank, some, classifiers, support, subsets, weights)
             }
             found |= {(name, CHOSEN): found[name, representation] for name, representation in (chosen or {}).items()}

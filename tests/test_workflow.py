@@ -13,6 +13,9 @@ import yaml
 from PIL import Image
 from project import BIN, ROOT, job_counts, wait_for
 
+from mlcl import evaluations
+from mlcl.config import Evaluation
+
 CONFIG = {
     "name": "tiny",
     "datasets": {"plain": {"source": "folder", "path": "photos", "size": 16, "shares": [0.4, 0.3, 0.3]}},
@@ -261,15 +264,28 @@ def test_a_change_of_the_config_costs_its_branch(checkout, path, value, jobs):
 
 
 def test_encoders_of_all_seeds_solve_together(checkout):
+    """Those of seed 0 twice, which saves a training."""
     checkout.configure(CONFIG | {"seeds": [0, 1], "deep_ensembles": True})
+    assert checkout.jobs("evaluate")["evaluate_deep_ensemble"] == 2
+    folder, features = (checkout.results / name / "plain/multi_level" for name in ("evaluations", "features"))
+    found = evaluations.read(folder / "0.parquet")
+    spec = Evaluation(**CONFIG["evaluation"])
+    run = ("plain", "multi_level", 1)
+    evaluations.write(
+        folder / "1.parquet", run, found.rows, spec, found.data, found.made_by, found.chosen, found.weights
+    )
+    shutil.copytree(features / "0", features / "1")
     target = "evaluations/plain/multi_level/0+1.parquet"
-    done = checkout.snakemake(target)
+    done = checkout.snakemake(target, "--allowed-rules", "evaluate_deep_ensemble")
+    shutil.rmtree(features / "1")
+    (folder / "1.parquet").unlink()
     assert done.returncode == 0, done.stdout + done.stderr
-    assert job_counts(done.stdout + done.stderr) == {
-        "train_encoder": 1, "extract_features": 1, "evaluate_episodes": 1, "evaluate_deep_ensemble": 1,
-    }  # fmt: skip
-    assert (checkout.results / target).exists()
-    assert checkout.jobs("evaluate")["evaluate_deep_ensemble"] == 1  # that of the other method
+    assert job_counts(done.stdout + done.stderr) == {"evaluate_deep_ensemble": 1}
+    together = evaluations.read(checkout.results / target)
+    assert together.run == ("plain", "multi_level", "0+1")
+    rows = found.rows.set_index([*evaluations.KEYS, "episode"])["accuracy"]
+    both = together.rows.set_index([*evaluations.KEYS, "episode"])["accuracy"]
+    assert both.equals(rows.reindex(both.index))
 
 
 def test_a_change_of_code_costs_what_follows_and_a_comment_nothing(checkout):
