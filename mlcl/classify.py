@@ -176,11 +176,11 @@ def _expected(
     by = {f"level {place + 1}": [float(place == other) for other in range(count)] for place in range(count)}
     if weights:
         by[f"weights {', '.join(f'{weight:g}' for weight in weights)}"] = weights
+    *_, name = by  # that of the images' names
     by["all levels alike"] = [1] * count
-    found = {name: recognised(together(unseen, of_levels), labels) for name, of_levels in by.items()}
+    found = {what: recognised(together(unseen, of_levels), labels) for what, of_levels in by.items()}
     if len(unseen) > 1:
         alone = [recognised(ensemble(of_levels, used), labels) for of_levels in unseen]
-        name = list(by)[count if weights else count - 1]
         found[f"{name}, one of the {len(unseen)} models alone, on average"] = float(np.mean(alone))
     return found
 

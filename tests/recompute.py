@@ -58,9 +58,8 @@ class Tables:
         groups = frame.groupby(["shot", "processing", "classifier", "representation"])["accuracy"]
         found = {key: 100 * values.to_numpy() for key, values in groups}
         dataset, method, seed = frame[["dataset", "method", "seed"]].iloc[0]
-        name = (
-            f"{method}/{seed}" if "+" in str(seed) else method
-        )  # a deep ensemble, by the name that tables have for it
+        # The tables' name of a deep ensemble has its seeds.
+        name = f"{method}/{seed}" if "+" in str(seed) else method
         return Evaluation(dataset, name, f"evaluations/{dataset}/{method}/{seed}.parquet", found)
 
     def episodes(self, paths: str, dataset: str, method: str | None, *key) -> np.ndarray:

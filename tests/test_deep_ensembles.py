@@ -1,12 +1,12 @@
 """Encoders that solve tasks together, against scikit-learn and against each of them alone."""
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from test_evaluate import by_cell, random_encoder
 
-from mlcl import cli, config, deep_ensembles, encoders, evaluate, evaluations, extract, features, representations, solve
+from mlcl import cli, config, deep_ensembles, evaluate, evaluations, extract, features, representations, solve
 from mlcl.classifiers import CLASSIFIERS
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
@@ -20,14 +20,10 @@ SEEDS = (3, 1)
 @pytest.fixture(scope="module")
 def members(tiny_data, tmp_path_factory):
     """Folders of features and evaluations of two encoders."""
-    root, data = tmp_path_factory.mktemp("members"), Packed(tiny_data).manifest["sha256"]
+    root = tmp_path_factory.mktemp("members")
     folders, files = [], []
     for seed in SEEDS:
-        torch.manual_seed(seed)
-        encoder = encoders.Encoder(config.Encoder(width=4, pool=2), [0.4], [0.3])
-        method = config.Method(objective={"cross_entropy": 1}, encoder=encoder.spec, training={"precision": "float32"})
-        path = root / f"{seed}.safetensors"
-        encoders.save(encoder, path, {"method": method.model_dump(), "data": data, "base_classes": []})
+        path = random_encoder(tiny_data, root / f"{seed}.safetensors", width=4, seed=seed)
         folders.append(root / str(seed))
         extract.extract(tiny_data, path, CPU, folders[-1])
         files.append(root / f"{seed}.parquet")
@@ -41,10 +37,6 @@ def found(tiny_data, members, tmp_path_factory):
     out = tmp_path_factory.mktemp("together") / "out.parquet"
     deep_ensembles.evaluate(tiny_data, *members, SPEC, CPU, out)
     return out
-
-
-def by_cell(rows: pd.DataFrame) -> dict[tuple, np.ndarray]:
-    return {key: some.to_numpy() for key, some in rows.groupby(evaluations.KEYS)["accuracy"]}
 
 
 def test_it_is_the_mean_of_the_probabilities_of_scikit_learn(tiny_data, members, found):

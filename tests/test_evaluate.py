@@ -37,15 +37,19 @@ CPU = torch.device("cpu")
 SPEC = config.Evaluation(episodes=12, way=3, shots=(1, 5), queries=6)
 
 
+def random_encoder(data, path, width=8, seed=0):
+    """Write an untrained encoder for the images of `data`."""
+    torch.manual_seed(seed)
+    encoder = encoders.Encoder(config.Encoder(width=width, pool=2), [0.4], [0.3])
+    method = config.Method(objective={"cross_entropy": 1}, encoder=encoder.spec, training={"precision": "float32"})
+    made_by = {"method": method.model_dump(), "data": Packed(data).manifest["sha256"], "base_classes": []}
+    encoders.save(encoder, path, made_by)
+    return path
+
+
 @pytest.fixture(scope="module")
 def model(tiny_data, tmp_path_factory):
-    torch.manual_seed(0)
-    encoder = encoders.Encoder(config.Encoder(width=8, pool=2), [0.4], [0.3])
-    method = config.Method(objective={"cross_entropy": 1}, encoder=encoder.spec, training={"precision": "float32"})
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    data = Packed(tiny_data).manifest["sha256"]
-    encoders.save(encoder, path, {"method": method.model_dump(), "data": data, "base_classes": []})
-    return path
+    return random_encoder(tiny_data, tmp_path_factory.mktemp("model") / "model.safetensors")
 
 
 @pytest.fixture(scope="module")

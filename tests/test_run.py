@@ -389,10 +389,8 @@ def test_the_papers_experiment_runs_cut_down(tiny_data, tmp_path):
     paper["encoder"]["width"] = 2
     paper["training"] |= {"epochs": 1, "batch_size": 64, "validation": {"episodes": 5, "queries": 5}}
     paper["evaluation"] |= {"episodes": 5, "queries": 5}
-    experiment, results = (
-        Experiment.parse(paper | {"seeds": [0], "deep_ensembles": False, "device": "cpu"}, "test"),
-        Files(tmp_path, "paper"),
-    )
+    paper |= {"seeds": [0], "deep_ensembles": False, "device": "cpu"}
+    experiment, results = Experiment.parse(paper, "test"), Files(tmp_path, "paper")
     assert len(experiment.methods) == 9
     place(tiny_data, tmp_path)
     run(experiment, tmp_path, max_minutes=60)

@@ -84,7 +84,11 @@ def write(
         loader=jinja2.FileSystemLoader(HERE), autoescape=lambda name: name.endswith((".html", ".css", ".js")),
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"duration": duration, "anchors": lambda paths: _anchors(study, runs, paths)}
+    anchors = _anchors(study, runs)
+    environment.filters |= {
+        "duration": duration,
+        "anchors": lambda paths: list(dict.fromkeys(anchor for path in paths for anchor in anchors[path])),
+    }
     page = environment.get_template("template.html").render(
         experiment=experiment,
         findings=sentences.findings(study, {name: frame for name, (frame, _) in built.items()}),
@@ -189,14 +193,13 @@ def _runs(study: Study, records: Sequence[Path]) -> dict[str, Run]:
     return runs
 
 
-def _anchors(study: Study, runs: Mapping[str, Run], paths: Sequence[str]) -> list[str]:
-    """Of the trainings behind evaluations, each once; behind a deep ensemble's stand those of its method."""
-    members = {
-        path: study.sources[dataset, study.experiment.ensembles[ensemble]]
-        for (dataset, ensemble), (path, *_) in study.sources.items()
-        if ensemble in study.experiment.ensembles
-    }
-    return list(dict.fromkeys(runs[member].anchor for path in paths for member in members.get(path, [path])))
+def _anchors(study: Study, runs: Mapping[str, Run]) -> dict[str, list[str]]:
+    """Of the trainings behind each evaluation; behind a deep ensemble's stand those of its method."""
+    anchors = {path: [run.anchor] for path, run in runs.items()}
+    for dataset, (ensemble, method) in product(study.experiment.datasets, study.experiment.ensembles.items()):
+        (path,) = study.sources[dataset, ensemble]
+        anchors[path] = [runs[member].anchor for member in study.sources[dataset, method]]
+    return anchors
 
 
 def _common(runs: Sequence[Run]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mlcl.tables.layout import Table, joined, lay_out
-from mlcl.tables.study import RULE, TOGETHER, WEIGHTS, Study, best, columns, protocol, roles, sides, titles
+from mlcl.tables.study import RULE, TOGETHER, WEIGHTS, Study, best, columns, protocol, roles, several, sides, titles
 
 PAPER = "2021-07"  # when it appeared
 LATE = "appeared after July 2021"
@@ -93,7 +93,7 @@ def _table(study: Study, dataset: str, rows: pd.DataFrame) -> Table:
     labels = {"method": "Method", "encoder": "Encoder", "representation": "Representation"}
     learnt = f"Chosen levels: {RULE}. " if experiment.evaluation.choose else ""
     learnt += f"Weighted levels: {WEIGHTS}. " if experiment.evaluation.weigh else ""
-    learnt += f"{len(experiment.seeds)} encoders: {TOGETHER}. " if experiment.ensembles else ""
+    learnt += f"{several(experiment)}: {TOGETHER}. " if experiment.ensembles else ""
     notes = [
         "Ours: " + protocol(experiment, experiment.evaluation.classifiers[0]),
         "Last level: the representation of the encoder's last level alone. Ensemble: one classifier a level, their "

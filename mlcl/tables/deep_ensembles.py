@@ -12,20 +12,20 @@ from mlcl.tables import contrasts
 from mlcl.tables.contrasts import Pair
 from mlcl.tables.factorial import pairs as claims
 from mlcl.tables.layout import MINUS, Table
-from mlcl.tables.study import TOGETHER, Study, roles, sides, titles
+from mlcl.tables.study import TOGETHER, Study, roles, several, sides, titles
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
     notes = [
-        f"{_count(study.experiment)}: {TOGETHER}. One encoder: the mean over the seeds. There is one such ensemble, of "
-        "all seeds, and so no interval over them: another may differ by more than these intervals say."
+        f"{several(study.experiment)}: {TOGETHER}. One encoder: the mean over the seeds. There is one such ensemble, "
+        "of all seeds, and so no interval over them: another may differ by more than these intervals say."
     ]
     title = f"Deep ensembles {MINUS} one encoder, points of accuracy"
     return contrasts.table(study, title, "Difference", _pairs(study.experiment), notes)
 
 
 def _pairs(experiment: Experiment) -> Iterator[Pair]:
-    names, of, count = titles(experiment), sides(experiment), _count(experiment)
+    names, of, count = titles(experiment), sides(experiment), several(experiment)
     keys = {method: ensemble for ensemble, method in experiment.ensembles.items()}
     last, *others = roles(experiment, next(iter(keys)))
     for role, method in product((last, *others), keys):
@@ -44,7 +44,3 @@ def _pairs(experiment: Experiment) -> Iterator[Pair]:
             side = of[multi if number == "one encoder" else keys[multi], role]
             label = f"{role} of {number}, multi-level {MINUS} {last} of {count}, single-level"
             yield Pair(block, label, side, of[keys[single], last])
-
-
-def _count(experiment: Experiment) -> str:
-    return f"{len(experiment.seeds)} encoders"

@@ -117,9 +117,14 @@ def titles(experiment: Experiment) -> dict[str, str]:
     for variant in experiment.variants:
         names.setdefault(variant.recipe, f"{names[variant.method]}, {words(variant.sweep)} {variant.label}")
     for ensemble, method in experiment.ensembles.items():
-        names[ensemble] = f"{names[method]}, {len(experiment.seeds)} encoders"
+        names[ensemble] = f"{names[method]}, {several(experiment)}"
     uses = Counter(names.values())
     return {name: title if uses[title] == 1 else f"{title} ({name})" for name, title in names.items()}
+
+
+def several(experiment: Experiment) -> str:
+    """What the tables call the encoders of a deep ensemble."""
+    return f"{len(experiment.seeds)} encoders"
 
 
 def encoder(method: Method) -> str:

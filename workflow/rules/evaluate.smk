@@ -61,7 +61,7 @@ rule evaluate_episodes:
 
 
 if experiment.deep_ensembles:
-    SEEDS = "+".join(map(str, experiment.seeds))
+    SEEDS = next(iter(experiment.ensembles)).rpartition("/")[2]
 
     rule evaluate_deep_ensemble:
         input:
