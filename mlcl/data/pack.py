@@ -157,12 +157,14 @@ def _pack(source: Source, folder: Path) -> None:
 def _decoded(source: Source, start: int) -> Iterator[np.ndarray]:
     """Batches of decoded images [n, H, W, C] in the source's order, a few ahead of the reader, made on every core.
 
-    Processes, since opening an image is as much Python as decoding it; started afresh, since a fork would copy locks.
+    Processes, since opening an image is as much Python as decoding it; forks not of this one, whose locks they would
+    copy, but of a server without threads, which has loaded once what they all need.
     """
     # On a cluster, the job's cores and not the machine's, where the system can tell.
     workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     ahead: deque[Future] = deque()
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
         try:
             items = source.items(start)
