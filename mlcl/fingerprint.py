@@ -55,28 +55,39 @@ def _read(source: str) -> tuple[set[str], str]:
     """What it names by `from mlcl import a`, `from mlcl.a import b` or `import mlcl.a`, and what it means: the syntax
     tree without line numbers and without strings that stand alone, as docstrings do.
     """
-    tree, names = ast.parse(source), set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.level:  # it would be missed, and results of other code kept
-            raise UserError(f"{ast.unparse(node)}: cannot be traced; write it with the whole name, from mlcl.")
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] == "mlcl":
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
+    imports, names = [], set()
+    meaning = str(_plain(ast.parse(source), imports))
+    for node in imports:
+        if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-    inside = {name.removeprefix("mlcl.") for name in names if name.startswith("mlcl.")}
-    return inside, str(_plain(_WithoutDocstrings().visit(tree)))
+        elif node.level:  # it would be missed, and results of other code kept
+            raise UserError(f"{ast.unparse(node)}: cannot be traced; write it with the whole name, from mlcl.")
+        elif node.module.partition(".")[0] == "mlcl":
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name.removeprefix("mlcl.") for name in names if name.startswith("mlcl.")}, meaning
 
 
-def _plain(node: Any) -> Any:
-    """A syntax tree as nested lists, the same from every Python: versions differ in which empty fields a node has."""
+def _plain(node: Any, imports: list[ast.Import | ast.ImportFrom]) -> Any:
+    """A syntax tree as nested lists, the same from every Python: versions differ in which empty fields a node has.
+
+    One walk for all, since every start of a workflow takes it: `imports` gets the imports on the way.
+    """
     if isinstance(node, list):
-        return [_plain(part) for part in node]
+        return [_plain(part, imports) for part in node]
     if not isinstance(node, ast.AST):
         return repr(node)
-    fields = [[name, _plain(value)] for name, value in ast.iter_fields(node) if value not in (None, [])]
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        imports.append(node)
+    fields = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            value = [part for part in value if not _stands_alone(part)]
+        if value is not None and value != []:
+            fields.append([name, _plain(value, imports)])
     return [type(node).__name__, *fields]
 
 
-class _WithoutDocstrings(ast.NodeTransformer):
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        return None if isinstance(getattr(node.value, "value", None), str) else node
+def _stands_alone(node: Any) -> bool:
+    """Whether it is a statement of nothing but a string, as a docstring is."""
+    return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
