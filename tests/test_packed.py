@@ -271,7 +271,7 @@ def test_who_waited_does_not_take_the_same_images_of_another_definition(tmp_path
 
 def test_two_that_pack_the_same_at_once(tmp_path):
     """The second waits for the first and takes what it made; of something else it makes its own."""
-    _, given = source(labels=np.resize(LABELS, 3000), decode=slowly)
+    _, given = source(labels=np.resize(LABELS, 1500), decode=slowly)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(pack, given, tmp_path / "data")
         while not (tmp_path / "data" / "images.npy.part").exists():
@@ -281,14 +281,14 @@ def test_two_that_pack_the_same_at_once(tmp_path):
         made = (tmp_path / "data" / "manifest.json").stat().st_mtime_ns
         second.result()
     assert (tmp_path / "data" / "manifest.json").stat().st_mtime_ns == made
-    _, more = source(labels=np.resize(LABELS, 3002), decode=slowly)
+    _, more = source(labels=np.resize(LABELS, 1502), decode=slowly)
     with ThreadPoolExecutor() as pool:
         first = pool.submit(pack, given, tmp_path / "grown")
         while not (tmp_path / "grown" / "images.npy.part").exists():
             time.sleep(0.01)
         pool.submit(pack, more, tmp_path / "grown").result()
-    assert len(Packed(tmp_path / "grown").images) == 3002
-    _, other = source(labels=np.resize(LABELS, 3000)[::-1].copy(), decode=slowly)
+    assert len(Packed(tmp_path / "grown").images) == 1502
+    _, other = source(labels=np.resize(LABELS, 1500)[::-1].copy(), decode=slowly)
     pack(other, tmp_path / "alone")
     with ThreadPoolExecutor() as pool:
         first = pool.submit(pack, given, tmp_path / "both")
