@@ -34,9 +34,10 @@ class Encoder(nn.Module):
     """Normalises the images, runs the network, and pools each level's map over a grid of cells."""
 
     def __init__(self, spec: config.Encoder, mean: list[float], std: list[float]):
-        """`mean` and `std` are the training images' channel statistics, in [0, 1]: their length sets the channels.
+        """`mean` and `std` are the training images' channel statistics, in [0, 1]: their length sets the channels C.
 
-        A channel that is the same in all of them, of `std` 0, becomes 0.
+        A channel that is the same in all of them, of `std` 0, becomes 0. Grey images, of one channel, are taken as
+        such of C equal ones.
         """
         super().__init__()
         self.spec = spec

@@ -64,9 +64,9 @@ class Extractor:
         self.packed, self.model, self.device = Packed(data), model, device
         self.encoder, made_by = encoders.load(model)
         self.training = encoders.recipe(made_by, model).training
-        channels = self.packed.images.shape[-1]
-        if len(self.encoder.mean) != channels:
-            raise UserError(f"{model}: is for images of {len(self.encoder.mean)} channels; {data} has {channels}")
+        takes, channels = len(self.encoder.mean), self.packed.images.shape[-1]
+        if channels not in (1, takes):  # grey ones it takes as colours that are all the same
+            raise UserError(f"{model}: is for images of {takes} channels; {data} has {channels}")
         if not overlap:
             _check_overlap(self.packed, made_by, model)
         hardware.keep_memory()

@@ -13,6 +13,7 @@ import pytest
 import torch
 from scipy import stats
 from sklearn.linear_model import LogisticRegression
+from test_packed import source
 
 from mlcl import (
     choice,
@@ -27,6 +28,7 @@ from mlcl import (
     solve,
 )
 from mlcl.classifiers import CLASSIFIERS, logistic_regression
+from mlcl.data.pack import pack
 from mlcl.data.packed import Packed
 from mlcl.episodes import sample
 from mlcl.errors import UserError
@@ -483,9 +485,27 @@ def test_a_file_that_is_no_array_is_named(tmp_path, content):
         features.load(tmp_path / "several.npz")
 
 
-def test_an_encoder_for_other_images_is_refused(tiny_data, tmp_path):
-    path = tmp_path / "model.safetensors"
-    method = config.Method(objective={"cross_entropy": 1}, encoder={}, training={})
-    encoders.save(encoders.Encoder(config.Encoder(), [0.5] * 3, [0.2] * 3), path, {"method": method.model_dump()})
-    with pytest.raises(UserError, match="is for images of 3 channels"):
-        extract.extract(tiny_data, path, CPU, tmp_path / "features")
+def encoder_for(channels, path):
+    method = config.Method(objective={"cross_entropy": 1}, encoder={}, training={"precision": "float32"})
+    made_by = {"method": method.model_dump(), "data": {}, "base_classes": []}
+    encoder = encoders.Encoder(config.Encoder(), [0.4, 0.5, 0.6][:channels], [0.2] * channels).eval()
+    encoders.save(encoder, path, made_by)
+    return encoder
+
+
+def test_an_encoder_for_other_images_is_refused(tmp_path):
+    pack(source(shape=(16, 16, 3))[1], tmp_path / "colour")
+    encoder_for(1, tmp_path / "model.safetensors")
+    with pytest.raises(UserError, match="is for images of 1 channels; .*colour has 3"):
+        extract.extract(tmp_path / "colour", tmp_path / "model.safetensors", CPU, tmp_path / "features")
+
+
+def test_an_encoder_for_colours_takes_grey_as_three_equal_ones(tiny_data, tmp_path):
+    encoder = encoder_for(3, tmp_path / "model.safetensors")
+    extract.extract(tiny_data, tmp_path / "model.safetensors", CPU, tmp_path, ["val"])
+    grey = torch.from_numpy(Packed(tiny_data).split("val").images.copy()).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        expected = encoder(grey.expand(-1, 3, -1, -1).float() / 255)
+    found = features.load(tmp_path / "val.npy")
+    for level, vectors in enumerate(expected):
+        np.testing.assert_allclose(found.levels[level], vectors, rtol=2e-3, atol=1e-4)  # they are float16
