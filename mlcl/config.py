@@ -439,6 +439,9 @@ class Experiment(Part):
     name: Name
     """The experiment lives in results/<name>/."""
     datasets: Annotated[dict[Name, Dataset], Field(min_length=1)]
+    trained_on: dict[Name, Name] = {}
+    """Data sets that nothing is trained on, each with the one whose encoders solve its tasks: what these are worth on
+    another domain."""
     # Before the methods, so that an error in them is told of them, and not of the first method.
     encoder: Encoder = Encoder()
     """What every method trains, save for the keys that it sets itself under methods.<name>.encoder."""
@@ -476,6 +479,16 @@ class Experiment(Part):
         return {**values, "methods": methods}
 
     @model_validator(mode="after")
+    def _encoders_are_trained(self):
+        for name, source in self.trained_on.items():
+            if name not in self.datasets:
+                raise ValueError(f"trained_on: there is no data set {name} among {', '.join(self.datasets)}")
+            if source not in self.training_sets:
+                known = ", ".join(self.training_sets) or "none"
+                raise ValueError(f"trained_on.{name}: {source} is no data set with trainings ({known})")
+        return self
+
+    @model_validator(mode="after")
     def _ensembles_have_members(self):
         if self.deep_ensembles and len(self.seeds) < 2:
             raise ValueError("deep_ensembles: are of one encoder a seed; give seeds two or more, as in [0, 1, 2]")
@@ -499,8 +512,18 @@ class Experiment(Part):
             earlier[name] = method
         return self
 
+    @property
+    def training_sets(self) -> list[str]:
+        """The data sets with trainings of their own."""
+        return [name for name in self.datasets if name not in self.trained_on]
+
+    def encoder_of(self, run: str) -> str:
+        """The run that trained the encoder of a run, mostly itself; each is DATASET/RECIPE/SEED."""
+        dataset, _, rest = run.partition("/")
+        return f"{self.trained_on.get(dataset, dataset)}/{rest}"
+
     def teacher(self, run: str) -> str | None:
-        """The run that a run learns from, if it learns from one; each is DATASET/RECIPE/SEED."""
+        """The run that a run learns from, if it learns from one."""
         dataset, recipe, seed = run.split("/")
         spec = self.recipes[recipe].objective.distillation
         return f"{dataset}/{spec.teacher}/{seed}" if spec else None

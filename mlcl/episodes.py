@@ -65,7 +65,7 @@ def check_tasks(experiment: config.Experiment, name: str, splits: Mapping[str, d
     evaluated = sorted({*evaluation.splits} - {"train"})
     tasks = [("evaluation", split, evaluation, max(evaluation.shots)) for split in evaluated]
     images = splits["train"].get("images", math.inf)
-    for key, method in experiment.recipes.items():
+    for key, method in experiment.recipes.items() if name in experiment.training_sets else ():
         validation, size = method.training.validation, method.training.batch_size
         tasks.append((f"{key}: training.validation", "val", validation, validation.shot))
         if size > images:

@@ -55,9 +55,14 @@ class Files(NamedTuple):
 
 
 def runs(experiment: Experiment, methods: Iterable[str]) -> Iterator[str]:
-    """DATASET/METHOD/SEED of these methods."""
+    """DATASET/METHOD/SEED of these methods: each has an evaluation."""
     for run in product(experiment.datasets, methods, experiment.seeds):
         yield "/".join(map(str, run))
+
+
+def trainings(experiment: Experiment, methods: Iterable[str]) -> list[str]:
+    """The `runs` that have a training, too."""
+    return [run for run in runs(experiment, methods) if experiment.encoder_of(run) == run]
 
 
 def ensembles(experiment: Experiment) -> Iterator[str]:

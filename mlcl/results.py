@@ -57,6 +57,14 @@ def read(experiment: Experiment, paths: Sequence[Path]) -> Results:
         values = 100 * np.stack([run.table for run in of_seeds])
         for i, row in enumerate(of_seeds[0].table.index):
             accuracies[Cell(dataset, method, *row)] = values[:, i]
+    for dataset, method in product(experiment.trained_on, experiment.recipes):
+        own = files[dataset, method], models[dataset, method], models[experiment.trained_on[dataset], method]
+        for path, model, trained in zip(*own, strict=True):
+            if model and trained and model != trained:
+                raise UserError(
+                    f"{path}: is not of the encoder that was trained on {experiment.trained_on[dataset]}; run mlcl "
+                    "features and mlcl evaluate again"
+                )
     for dataset, (ensemble, method) in product(experiment.datasets, experiment.ensembles.items()):
         if models[dataset, ensemble] != ["+".join(model or "" for model in models[dataset, method])]:
             raise UserError(

@@ -63,22 +63,27 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     # As in the workflow: where `auto` finds no GPU, one process.
     shared = experiment.device != "auto" or torch.cuda.is_available()
     devices = hardware.devices(experiment.device, experiment.gpus if shared else 1)
-    for seed, dataset, method in product(experiment.seeds, experiment.datasets, experiment.recipes):
+    datasets = sorted(experiment.datasets, key=experiment.trained_on.__contains__)  # those with trainings first
+    for seed, dataset, method in product(experiment.seeds, datasets, experiment.recipes):
         until = deadline
         name, data = f"{dataset}/{method}/{seed}", packed[dataset]
-        model, evaluation = files.model(name), files.evaluation(name)
+        encoder = experiment.encoder_of(name)
+        trained_on = packed[encoder.partition("/")[0]]
+        model, evaluation = files.model(encoder), files.evaluation(name)
         folder, copies = files.features(name, spec.split).parent, files.features(name, "copies")
-        known, taught_by = files.records(name) / "run.json", experiment.teacher(name)
+        known, taught_by = files.records(encoder) / "run.json", experiment.teacher(encoder)
         teacher = files.model(taught_by) if taught_by else None
         if model.exists():
-            record.check(encoders.load_made_by(model), experiment.recipes[method], model, data, teacher)
+            record.check(encoders.load_made_by(model), experiment.recipes[method], model, trained_on, teacher)
         elif known.exists() and evaluation.exists():  # as git brings them; another model would have other numbers
             of = record.read(known)
-            record.check(of["made_by"], experiment.recipes[method], known, data, teacher)
+            record.check(of["made_by"], experiment.recipes[method], known, trained_on, teacher)
             own = {"model": of["model"]} if "model" in of else {}  # older records name none
             results.check(evaluation, spec, experiment.recipes[method], data.identity, own)
             print(f"{name}: is evaluated, which is kept", file=sys.stderr, flush=True)
             continue
+        elif encoder != name:
+            raise UserError(f"{model}: is missing, whose encoder {name} is solved by; delete {known} to train it again")
         else:
             with Stage(f"train {name}", deadline) as minutes:
                 for path in (*folder.glob("*.npy"), files.choices(name), evaluation):  # of another model

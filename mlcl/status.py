@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mlcl.config import Experiment
-from mlcl.paths import Files, drawn_methods, ensembles, runs
+from mlcl.paths import Files, drawn_methods, ensembles, runs, trainings
 from mlcl.progress import LOG_SECONDS
 
 
@@ -30,15 +30,16 @@ def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
         yield Step(f"data {dataset}", results.manifest(dataset), results.log(f"data/{dataset}"), ())
     for run in runs(experiment, experiment.recipes):
         manifest, features = results.manifest(run.split("/")[0]), results.features(run, experiment.evaluation.split)
-        inputs = (features,)
-        teacher = experiment.teacher(run)
-        needs = (manifest, results.model(teacher)) if teacher else (manifest,)
-        metrics, evaluation = results.records(run) / "metrics.csv", results.evaluation(run)
-        yield Step(f"train {run}", results.model(run), results.log(f"train/{run}"), needs, metrics)
-        yield Step(f"features {run}", features, results.log(f"features/{run}"), (results.model(run),), evaluation)
+        evaluation, model = results.evaluation(run), results.model(experiment.encoder_of(run))
+        inputs, encoder = (features,), (manifest, model)
+        if model == results.model(run):
+            encoder, teacher, metrics = (model,), experiment.teacher(run), results.records(run) / "metrics.csv"
+            needs = (manifest, results.model(teacher)) if teacher else (manifest,)
+            yield Step(f"train {run}", model, results.log(f"train/{run}"), needs, metrics)
+        yield Step(f"features {run}", features, results.log(f"features/{run}"), encoder, evaluation)
         if experiment.evaluation.support_copies:
             inputs = (features, results.features(run, "copies"))
-            yield Step(f"copies {run}", inputs[1], results.log(f"copies/{run}"), (results.model(run),), evaluation)
+            yield Step(f"copies {run}", inputs[1], results.log(f"copies/{run}"), encoder, evaluation)
         yield Step(f"evaluate {run}", evaluation, results.log(f"evaluate/{run}"), inputs)
     for ensemble in ensembles(experiment):
         members = tuple(results.evaluation(f"{ensemble.rpartition('/')[0]}/{seed}") for seed in experiment.seeds)
@@ -55,7 +56,7 @@ def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
 def figures(experiment: Experiment, results: Files) -> Iterator[Step]:
     """The jobs that draw the methods: not what sweeps vary around them."""
     folder, log = results.folder / "figures", results.log("figures/training")
-    metrics = tuple(results.records(run) / "metrics.csv" for run in runs(experiment, experiment.methods))
+    metrics = tuple(results.records(run) / "metrics.csv" for run in trainings(experiment, experiment.methods))
     yield Step("draw training", folder / "training.png", log, metrics)
     for dataset in experiment.datasets:
         shown = [f"{dataset}/{method}/{experiment.seeds[0]}" for method in drawn_methods(experiment)]

@@ -89,6 +89,13 @@ def test_every_published_result_is_in_the_csv(both):
             np.testing.assert_array_equal([float(row[column] or "nan") for row in mine], values)
 
 
+def test_published_numbers_do_not_stand_beside_those_of_encoders_from_elsewhere(tmp_path):
+    experiment, files = evaluate(BOTH | {"trained_on": {"tiered-imagenet": "mini-imagenet"}}, tmp_path)
+    tables_alone(experiment, files, tmp_path)
+    published = {row["dataset"] for row in read_csv(tmp_path, "comparison") if row["kind"] != "ours"}
+    assert published == {"mini-imagenet"}
+
+
 def test_the_tables_are_grouped_as_in_the_papers_claim(both):
     apart = ["appeared after July 2021", "transductive", "semi-supervised"]
     for dataset, name in {"mini-imagenet": "mini-ImageNet", "tiered-imagenet": "tiered-ImageNet"}.items():

@@ -93,6 +93,11 @@ def test_methods_inherit_key_by_key(write_config):
         ({"encoder.pooling": "mean"}, "yaml: encoder.pooling: Input should be 'average' or 'max' (given: 'mean')"),
         ({"datasets.glyphs.source": "imagenet"}, "datasets.glyphs"),
         ({"datasets": {"a b": {"source": "glyphs"}}}, "datasets.a b"),
+        ({"trained_on": {"cub": "glyphs"}}, "trained_on: there is no data set cub among glyphs"),
+        (
+            {"datasets.far": {"source": "glyphs"}, "trained_on": {"glyphs": "cub"}},
+            "trained_on.glyphs: cub is no data set with trainings (far)",
+        ),
         ({"evaluation.classifiers": ["svm"]}, "evaluation.classifiers.0"),
         ({"evaluation": {"choose": True, "split": "val"}}, "choose is for split: test"),
         ({"evaluation": {"weigh": True, "split": "val"}}, "weigh is for split: test"),

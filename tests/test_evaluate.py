@@ -496,7 +496,7 @@ def encoder_for(channels, path):
 def test_an_encoder_for_other_images_is_refused(tmp_path):
     pack(source(shape=(16, 16, 3))[1], tmp_path / "colour")
     encoder_for(1, tmp_path / "model.safetensors")
-    with pytest.raises(UserError, match="is for images of 1 channels; .*colour has 3"):
+    with pytest.raises(UserError, match=r"is for images of 1 channels; .*colour has 3"):
         extract.extract(tmp_path / "colour", tmp_path / "model.safetensors", CPU, tmp_path / "features")
 
 

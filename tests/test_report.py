@@ -32,7 +32,7 @@ def prepare(folder, config=CONFIG):
     records = []
     for path in evaluations:
         dataset, method, seed = path.with_suffix("").parts[-3:]
-        if not seed.isdecimal():  # a deep ensemble, which is no training
+        if not seed.isdecimal() or dataset in experiment.trained_on:  # which is no training
             continue
         records.append(folder / "runs" / dataset / method / seed / "run.json")
         recipe = experiment.recipes[method].model_dump(mode="json", exclude={"title"})
@@ -208,6 +208,24 @@ def test_numbers_of_deep_ensembles_lead_to_the_trainings_of_their_members(tmp_pa
         (frame["classifier"] == CLASSIFIERS[0]) & (frame["shot"] == 1) & (frame["representation"] == "level4")
     ]
     assert rows["random/multi_level/3+1"].startswith(f"{100 * frame['accuracy'].mean():.2f} ±")
+
+
+def test_numbers_of_another_domain_lead_to_the_trainings_of_its_encoders(tmp_path):
+    config = CONFIG | {"trained_on": {"script": "random"}, "deep_ensembles": True}
+    write(*prepare(tmp_path, config))
+    page, card = Page((tmp_path / "report.html").read_text()), (tmp_path / "model-card.md").read_text()
+    assert len([name for name in page.ids if name.startswith("run-")]) == 3 * 2
+    links = [link for link in page.links if "evaluations/script/" in link.get("title", "")]
+    assert len(links) > 30
+    for link in links:
+        assert link["data-runs"].split()
+        assert all(name.startswith("run-random-") and name in page.ids for name in link["data-runs"].split())
+    assert "6 encoders, " in card
+    assert ", one for each data set that is trained on, recipe and training seed." in card
+    script = card.partition("### script")[2].partition("## Training")[0]
+    assert "By the encoders trained on random." in script
+    assert len(re.findall(r"^\| random/\w+/(3|1|3\+1) \|", script, re.MULTILINE)) == 3 * 3
+    assert "No encoder was trained on it." in card
 
 
 def difference(mean, ci95=0.5, p=0.0001, over_seeds=np.nan, **names):

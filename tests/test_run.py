@@ -188,6 +188,33 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
         assert results.features(name, "val").stat().st_mtime_ns > results.model(name).stat().st_mtime_ns
 
 
+def test_an_encoder_solves_another_data_set_s_tasks_too(tiny_data, tmp_path, capsys):
+    """Here the same images, on which it must do as well."""
+    datasets = CONFIG["datasets"] | {"far": {"source": "glyphs"}}
+    far = CONFIG | {"datasets": datasets, "trained_on": {"far": "tiny"}, "sweeps": {}}
+    experiment, results = Experiment.parse(far, "test"), Files(tmp_path, "spell")
+    place(tiny_data, tmp_path)
+    shutil.copytree(tmp_path / "data" / "packed" / "tiny", tmp_path / "data" / "packed" / "far")
+    run(experiment, tmp_path, max_minutes=60)
+    own, other = (evaluations.read(results.evaluation(f"{name}/cross_entropy/0")) for name in ("tiny", "far"))
+    assert other.run == ("far", "cross_entropy", 0)
+    assert (other.made_by, other.chosen) == (own.made_by, own.chosen)
+    pd.testing.assert_frame_equal(other.rows.assign(dataset="tiny"), own.rows)
+    assert not list(tmp_path.glob("results/spell/*/far/cross_entropy/0/model.safetensors"))
+    tables_alone(experiment, list(tmp_path.glob("results/spell/evaluations/*/*/0.parquet")), tmp_path / "out")
+    assert "; far by the encoders trained on tiny. After" in (tmp_path / "out" / "tables" / "comparison.md").read_text()
+
+    capsys.readouterr()
+    run(experiment, tmp_path, max_minutes=60)
+    assert capsys.readouterr().err == ""
+    results.model(RUNS[0]).unlink()
+    run(experiment, tmp_path, max_minutes=60)
+    assert capsys.readouterr().err.count("is evaluated, which is kept") == 2
+    results.evaluation("far/cross_entropy/0").unlink()
+    with pytest.raises(UserError, match=r"model\.safetensors: is missing, whose encoder far/cross_entropy/0 is solved"):
+        run(experiment, tmp_path, max_minutes=60)
+
+
 def test_what_came_of_another_model_is_made_again(tiny_data, tmp_path):
     """As where a training was repeated, and stopped before its features were extracted."""
     experiment, results = Experiment.parse(CONFIG, "test"), Files(tmp_path, "spell")

@@ -35,6 +35,16 @@ def test_before_anything_ran(tmp_path):
     assert last == "0 of 12 done"
 
 
+def test_what_another_data_set_s_encoders_solve_has_no_training(tmp_path):
+    datasets = {"d": {"source": "glyphs"}, "far": {"source": "glyphs", "seed": 1}}
+    values = EXPERIMENT.model_dump() | {"datasets": datasets, "trained_on": {"far": "d"}}
+    write(tmp_path / "data/packed/far/manifest.json")
+    jobs, _ = lines(tmp_path, config.Experiment.parse(values, "test"))
+    assert [job for job in jobs if job.startswith("train")] == ["train d/one/0", "train d/two/0"]
+    assert jobs["features far/one/0"] == "waits for train d/one/0"
+    assert jobs["draw training"] == "waits for train d/one/0 and 1 more"
+
+
 def test_done_running_stopped_and_waiting(tmp_path):
     results = tmp_path / "results" / "e"
     write(tmp_path / "data/packed/d/manifest.json")

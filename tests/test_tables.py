@@ -66,7 +66,8 @@ def evaluate(config: dict, folder: Path) -> tuple[Experiment, list[Path]]:
             weights = {key: list(rng.dirichlet(np.ones(4))) for key in keys}
         files.append(file(folder / "evaluations", run))
         shuffled = frame.sample(frac=1, random_state=0)
-        made_by = {"model": "+".join(f"of {dataset}/{method}/{each}" for each in seed.split("+"))}
+        encoders = (experiment.encoder_of(f"{dataset}/{method}/{each}") for each in seed.split("+"))
+        made_by = {"model": "+".join(f"of {encoder}" for encoder in encoders)}
         learnt = (chosen, weights) if alone else ()
         evaluations.write(files[-1], run, shuffled, spec, {"images.npy": dataset}, made_by, *learnt)
     return experiment, files
@@ -340,6 +341,17 @@ def test_deep_ensembles_are_paired_with_the_mean_of_one_encoder(tmp_path):
         own = vector(everything[together], **names, classifier="nearest_centroid", representation=key)
         assert float(row["accuracy"]) == pytest.approx(own.mean())
     assert recompute(tmp_path).wrong == []
+
+
+def test_tasks_of_another_domain_solved_by_other_encoders_are_named(tmp_path):
+    experiment, files = evaluate(CONFIG | {"trained_on": {"script": "random"}}, tmp_path)
+    tables_alone(experiment, files, tmp_path)
+    assert "; script by the encoders trained on random" in (tmp_path / "tables" / "ablation.md").read_text()
+    (victim,) = [path for path in files if path.match("script/single_level/3.parquet")]
+    found = evaluations.read(victim)
+    evaluations.write(victim, found.run, found.rows, experiment.evaluation, found.data, {"model": "another"})
+    with pytest.raises(UserError, match=r"single_level/3\.parquet: is not of the encoder that was trained on random"):
+        tables_alone(experiment, files, tmp_path)
 
 
 def test_a_deep_ensemble_of_other_encoders_is_named(tmp_path):

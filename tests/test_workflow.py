@@ -264,6 +264,15 @@ def test_a_change_of_the_config_costs_its_branch(checkout, path, value, jobs):
     assert checkout.jobs() == jobs
 
 
+def test_another_data_set_costs_no_training_where_its_encoders_are_there(checkout):
+    datasets = CONFIG["datasets"] | {"far": CONFIG["datasets"]["plain"] | {"seed": 1}}
+    checkout.configure(CONFIG | {"datasets": datasets, "trained_on": {"far": "plain"}})
+    assert checkout.jobs() == {
+        "pack": 1, "extract_features": 2, "evaluate_episodes": 2, "make_tables": 1, "draw_features": 1, "draw_data": 1,
+        "write_report": 1,
+    }  # fmt: skip
+
+
 def test_encoders_of_all_seeds_solve_together(checkout):
     """Those of seed 0 twice, which saves a training."""
     checkout.configure(CONFIG | {"seeds": [0, 1], "deep_ensembles": True})

@@ -137,7 +137,7 @@ def _accuracies(study: Study, dataset: str) -> Iterator[tuple[str, list[str]]]:
             study.accuracies(dataset, shot, of[name, role])[place]
             for shot, role in product(experiment.evaluation.shots, roles(experiment, name))
         ]
-        yield f"{dataset}/{path}", [shown(*interval(accuracies)) for accuracies in found]
+        yield experiment.encoder_of(f"{dataset}/{path}"), [shown(*interval(accuracies)) for accuracies in found]
 
 
 # What `_loss` puts into words, and what the card has elsewhere.
@@ -174,11 +174,12 @@ def _weight(weight: float) -> str:
 
 
 def _runs(study: Study, records: Sequence[Path]) -> dict[str, Run]:
-    """By the path of its evaluation, relative to the report. A record lies in .../DATASET/METHOD/SEED/run.json."""
+    """Every training, by the path of its evaluation, relative to the report. A record lies in
+    .../DATASET/METHOD/SEED/run.json."""
     paths = {tuple(path.parts[-4:-1]): path for path in records}
     runs = {}
     names = titles(study.experiment)
-    for dataset, method in product(study.experiment.datasets, study.experiment.recipes):
+    for dataset, method in product(study.experiment.training_sets, study.experiment.recipes):
         sources, models = study.sources[dataset, method], study.results.models[dataset, method]
         for seed, evaluation, model in zip(study.experiment.seeds, sources, models, strict=True):
             path = paths.get((dataset, method, str(seed)))
@@ -195,10 +196,13 @@ def _runs(study: Study, records: Sequence[Path]) -> dict[str, Run]:
 
 def _anchors(study: Study, runs: Mapping[str, Run]) -> dict[str, list[str]]:
     """Of the trainings behind each evaluation; behind a deep ensemble's stand those of its method."""
-    anchors = {path: [run.anchor] for path, run in runs.items()}
-    for dataset, (ensemble, method) in product(study.experiment.datasets, study.experiment.ensembles.items()):
+    anchors, experiment = {path: [run.anchor] for path, run in runs.items()}, study.experiment
+    for (dataset, source), method in product(experiment.trained_on.items(), experiment.recipes):
+        of_both = study.sources[dataset, method], study.sources[source, method]
+        anchors |= {path: anchors[trained] for path, trained in zip(*of_both, strict=True)}
+    for dataset, (ensemble, method) in product(experiment.datasets, experiment.ensembles.items()):
         (path,) = study.sources[dataset, ensemble]
-        anchors[path] = [runs[member].anchor for member in study.sources[dataset, method]]
+        anchors[path] = [anchor for member in study.sources[dataset, method] for anchor in anchors[member]]
     return anchors
 
 

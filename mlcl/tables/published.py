@@ -106,13 +106,14 @@ def _row(cells: dict[str, str | None], place: str) -> Row:
 
 
 def _datasets(experiment: Experiment, row: Row, place: str) -> list[str]:
-    """The experiment's data sets that a row is of: the one of its name, or those of the published name."""
+    """The experiment's data sets that a row is of: the one of its name, or those of the published name that have
+    trainings of their own, as the published methods had."""
     if row.dataset in experiment.datasets:
         return [row.dataset]
     if row.dataset.lower() not in NAMED:
         known = ", ".join([*experiment.datasets, *(name for name in NAMED if name not in experiment.datasets)])
         raise UserError(f"{place}: dataset: {row.dataset} is none of {known}; correct it, or leave the row out")
-    return [name for name, spec in experiment.datasets.items() if spec.source == row.dataset.lower()]
+    return [name for name in experiment.training_sets if experiment.datasets[name].source == row.dataset.lower()]
 
 
 def _check_task(experiment: Experiment, row: Row, place: str) -> None:

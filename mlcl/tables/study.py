@@ -170,10 +170,16 @@ def protocol(experiment: Experiment, classifier: str) -> str:
     evaluation = experiment.evaluation
     shots, seeds = (", ".join(map(str, numbers)) for numbers in (evaluation.shots, experiment.seeds))
     return (
-        f"{evaluation.way}-way, shots: {shots}, {solved(evaluation, classifier)}; training seeds: {seeds}. After ± "
+        f"{evaluation.way}-way, shots: {shots}, {solved(evaluation, classifier)}; training seeds: {seeds}"
+        f"{foreign(experiment)}. After ± "
         "stands the half-width of Student's 95% interval over the episodes, each averaged over the seeds first: it "
         "covers the sampling of the episodes, not that of the trainings."
     )
+
+
+def foreign(experiment: Experiment) -> str:
+    """Which data sets are solved by encoders of others."""
+    return "".join(f"; {name} by the encoders trained on {of}" for name, of in experiment.trained_on.items())
 
 
 def solved(evaluation: Evaluation, classifier: str) -> str:

@@ -23,6 +23,7 @@ from mlcl.paths import (
     ensembles,
     runs,
     table_names,
+    trainings,
 )
 
 try:
@@ -47,6 +48,7 @@ RUNS = {
     "method": list(experiment.recipes),
     "seed": list(experiment.seeds),
 }
+TRAININGS = RUNS | {"dataset": experiment.training_sets}
 
 
 def dataset(wildcards):
@@ -66,6 +68,12 @@ def teacher(wildcards):
     """The model that a training learns from, where its method has a distillation."""
     run = experiment.teacher("{dataset}/{method}/{seed}".format(**wildcards))
     return [f"models/{run}/model.safetensors"] if run else []
+
+
+def encoder(wildcards):
+    """The model that a run is solved by."""
+    run = experiment.encoder_of("{dataset}/{method}/{seed}".format(**wildcards))
+    return f"models/{run}/model.safetensors"
 
 
 def methods_on(datasets, methods):
@@ -184,7 +192,8 @@ def lost():
     """The models that were there until a training of another recipe began, which did not end: nothing else would make
     them again once the config is as it was. That of a run whose record is there was deleted by hand, to save room.
     """
-    for run in runs(experiment, experiment.recipes) if workflow.is_main_process else ():
+    found = trainings(experiment, experiment.recipes)
+    for run in found if workflow.is_main_process else ():
         parts = files.model(run), files.records(run) / "run.json"
         if recorded(files.evaluation(run)) and not any(part.exists() for part in parts):
             yield f"models/{run}/model.safetensors"

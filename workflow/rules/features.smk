@@ -10,7 +10,7 @@ rule features:
 rule extract_features:
     input:
         manifest="packed/{dataset}.json",
-        model="models/{dataset}/{method}/{seed}/model.safetensors",
+        model=encoder,
     output:
         expand(
             "features/{{dataset}}/{{method}}/{{seed}}/{split}.npy",
@@ -40,7 +40,7 @@ rule extract_features:
 rule extract_copies:
     input:
         manifest="packed/{dataset}.json",
-        model="models/{dataset}/{method}/{seed}/model.safetensors",
+        model=encoder,
     output:
         "features/{dataset}/{method}/{seed}/copies.npy",
     log:

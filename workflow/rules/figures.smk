@@ -1,4 +1,4 @@
-METHODS = RUNS | {"method": list(experiment.methods)}
+METHODS = TRAININGS | {"method": list(experiment.methods)}
 
 
 rule figures:
@@ -33,7 +33,7 @@ rule draw_training:
         mem_mb=lambda wildcards, input: 1000 + len(input),
         runtime=lambda wildcards, input: 10 + len(input) // 100,
     params:
-        experiment=methods_on(RUNS["dataset"], experiment.methods),
+        experiment=methods_on(METHODS["dataset"], experiment.methods),
         code=fingerprint("figures.training"),
     shell:
         "mlcl draw-training --experiment <(printf %s {params.experiment:q}) --metrics {input}"

@@ -8,7 +8,7 @@ rule write_report:
     input:
         published=rules.make_tables.input.published,
         evaluations=rules.make_tables.input.evaluations,
-        records=expand(rules.train_encoder.output.record, **RUNS),
+        records=expand(rules.train_encoder.output.record, **TRAININGS),
         figures=[
             file
             for file in (*rules.tables.input, *rules.figures.input)

@@ -1,6 +1,6 @@
 rule train:
     input:
-        expand("models/{dataset}/{method}/{seed}/model.safetensors", **RUNS),
+        expand("models/{dataset}/{method}/{seed}/model.safetensors", **TRAININGS),
 
 
 # What a killed training continues from, and TensorBoard's events, lie in training/, outside the outputs:
