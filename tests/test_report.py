@@ -260,8 +260,9 @@ def difference(mean, ci95=0.5, p=0.0001, over_seeds=np.nan, **names):
         (
             difference(1.2, over_seeds=1.5),
             0,
-            "a does better than b by 1.20 points (95% interval +0.70 to +1.70 over episodes, corrected p below 0.001), "
-            f"but over training seeds the interval is {MINUS}0.30 to +2.70: another training may turn it around.",
+            f"a and b are not told apart over training seeds, whose interval is {MINUS}0.30 to +2.70; with these "
+            "trainings it does better by 1.20 points (95% interval +0.70 to +1.70 over episodes, corrected p below "
+            "0.001).",
         ),
     ],
 )
@@ -287,7 +288,15 @@ def test_the_claim_is_counted_column_by_column(tmp_path):
     counted, first, *_, last = next(iter(claim(tmp_path, [1, -1, -1, 0.1]).values()))
     assert "borne out in 1 of 4 columns, contradicted in 2, neither shown nor contradicted in 1." in counted
     assert first.startswith("random, 1-shot: the ensemble of multi-level training does better than the last level of")
-    assert "another training may turn it around" in last
+    assert "are not told apart over training seeds, whose interval is" in last
+
+
+def test_without_a_pair_of_methods_the_claim_is_said_to_be_untested(tmp_path):
+    methods = {"cross_entropy": CONFIG["methods"]["cross_entropy"]}
+    write(*prepare(tmp_path, CONFIG | {"methods": methods, "seeds": [1]}))
+    text = (tmp_path / "report.html").read_text()
+    assert "it is not tested here" in text
+    assert text.count('<details class="note" open><summary>Notes</summary>') == 1  # in the place of the empty table
 
 
 def test_where_a_gain_comes_from_is_gathered_by_verdict(tmp_path):
@@ -315,10 +324,12 @@ def test_what_does_better_is_the_best_of_what_is_shown_to(tmp_path):
     (found,) = sentences.better(frame)
     assert found.text == "A: two on random 1-shot (+2.00 ± 0.10, of 2 that do); none is shown to on random 5-shot."
     assert found.made_by == ("x", "y")
-    (found,) = sentences.learnt(frame)
-    assert found.text == "A: better in 2 of 6, worse in 1; most by two on random 1-shot (+2.00 ± 0.10)."
-    (found,) = sentences.learnt(frame.assign(p_holm=0.06))
-    assert found.text == "A: better in 0 of 6, worse in 0."
+    one, two, three = sentences.learnt(frame)  # a block of several comparisons
+    assert one.text == "A: one: better in 1 of 2, worse in 1; most on random 1-shot (+0.50 ± 0.10)."
+    assert two.text == "A: two: better in 1 of 2, worse in 0; most on random 1-shot (+2.00 ± 0.10)."
+    assert three.text == "A: three: better in 0 of 2, worse in 0."
+    (found,) = sentences.learnt(frame.assign(block=f"A {MINUS} B"))  # a comparison, of several methods
+    assert found.text == f"A {MINUS} B: better in 2 of 6, worse in 1; most of two on random 1-shot (+2.00 ± 0.10)."
 
 
 def test_the_best_of_ours_and_its_levels_are_those_of_the_tables(tmp_path):
@@ -326,7 +337,9 @@ def test_the_best_of_ours_and_its_levels_are_those_of_the_tables(tmp_path):
     tables_alone(*evaluate(CONFIG, tmp_path), tmp_path)
     comparison = pd.read_csv(tmp_path / "tables" / "comparison.csv")
     for text, ((dataset, shot), rows) in zip(
-        found["The best of ours"], comparison.groupby(["dataset", "shot"], sort=False), strict=True
+        found["The best of our methods, by nearest centroid"],
+        comparison.groupby(["dataset", "shot"], sort=False),
+        strict=True,
     ):
         best = rows.loc[rows["accuracy"].idxmax()]
         assert text.startswith(f"{dataset}, {shot}-shot: {best['method']}, {best['representation']}, with ")

@@ -18,7 +18,7 @@ from mlcl import statistics
 from mlcl.tables import comparison, contrasts, factorial
 from mlcl.tables.contrasts import SHOWN, unsure, verdict
 from mlcl.tables.layout import MINUS, made_by
-from mlcl.tables.study import Study, sides, titles, words
+from mlcl.tables.study import PROCESSING, Study, sides, titles, words
 
 
 class Finding(NamedTuple):
@@ -35,22 +35,24 @@ class Findings(NamedTuple):
 LEARNT = {
     "choice": "Levels chosen on the validation classes",
     "weights": "Levels weighted on the validation classes",
-    "deep_ensembles": "Several encoders together",
-}
-BETTER = {
-    "subsets": "Which levels do better than the last alone",
-    "classifiers": "Which classifier and features do better",
-    "sweeps": "Which change of a recipe does better",
+    "deep_ensembles": "Several encoders together (they are one ensemble of all seeds: no interval over seeds)",
 }
 
 
 def findings(study: Study, frames: Mapping[str, pd.DataFrame]) -> list[Findings]:
     """Of an experiment and the frames of its tables: the paper's claim first, then where a gain comes from."""
+    evaluation = study.experiment.evaluation
+    first, plain = words(evaluation.classifiers[0]), PROCESSING[evaluation.processing[0]]
+    by_gain = {
+        "subsets": "Which levels do better than the last alone",
+        "classifiers": f"Which classifier and features do better than {first} of features of {plain}",
+        "sweeps": "Which other value of a key of the recipe does better than the method's own",
+    }
     return [
         *_claim(study, frames["factorial"]),
         *(Findings(heading, list(learnt(frames[name]))) for name, heading in LEARNT.items() if name in frames),
-        *(Findings(heading, list(better(frames[name]))) for name, heading in BETTER.items() if name in frames),
-        Findings("The best of ours", list(_best(study))),
+        *(Findings(heading, list(better(frames[name]))) for name, heading in by_gain.items() if name in frames),
+        Findings(f"The best of our methods, by {first}", list(_best(study))),
         Findings("The best level", list(_levels(study))),
         *([Findings("Beside published numbers", beside)] if (beside := list(_published(study))) else []),
         Findings("How far this reaches", list(_reach(study))),
@@ -58,7 +60,10 @@ def findings(study: Study, frames: Mapping[str, pd.DataFrame]) -> list[Findings]
 
 
 def _claim(study: Study, effects: pd.DataFrame) -> Iterator[Findings]:
-    names = titles(study.experiment)
+    names, classifier = titles(study.experiment), words(study.experiment.evaluation.classifiers[0])
+    if effects.empty:
+        text = "No two methods differ in nothing but the levels that get the contrastive loss: it is not tested here."
+        yield Findings("The paper's claim", [Finding(text)])
     for (single, multi), frame in effects.groupby(["single", "multi"], sort=False):
         whole = frame[frame["effect"] == factorial.WHOLE]
         verdicts = [verdict(row) for row in whole.to_dict("records")]
@@ -67,8 +72,9 @@ def _claim(study: Study, effects: pd.DataFrame) -> Iterator[Findings]:
             [
                 Finding(
                     "The claim is that an ensemble over the levels of an encoder trained at several levels does better "
-                    f"than an encoder trained at its last level alone. Here that is {_count(verdicts)}. The two "
-                    "methods differ in nothing but the levels that get the contrastive loss."
+                    f"than an encoder trained at its last level alone. Here, by {classifier}, that is "
+                    f"{_count(verdicts)}. The two methods differ in nothing but the levels that get the contrastive "
+                    "loss."
                 ),
                 *_each(whole, "the ensemble of multi-level training", "the last level of single-level training"),
             ],
@@ -131,7 +137,10 @@ def said(row: dict, first: str, second: str) -> str:
         return f"{sentence}."
     over_seeds = row["difference"], row["ci95_over_seeds"]
     if unsure(*over_seeds):
-        return f"{sentence}, {_doubt(*over_seeds)}."
+        return (
+            f"{first} and {second} are not told apart over training seeds, whose interval is {points(*over_seeds)}; "
+            f"with these trainings it does {better} by {amount} ({interval})."
+        )
     return f"{sentence}, and over training seeds too ({points(*over_seeds)})."
 
 
@@ -168,14 +177,18 @@ def better(frame: pd.DataFrame) -> Iterator[Finding]:
 
 
 def learnt(frame: pd.DataFrame) -> Iterator[Finding]:
-    """Block by block of the table of choices or of weights: how often it is better and worse, and where by most."""
-    for block, rows in frame.groupby("block", sort=False):
+    """Difference by difference of the table of choices or of weights, which is a block's or a line's: how often it is
+    better and worse, and where by most."""
+    whole = frame["block"].str.contains(MINUS)
+    what = frame["block"].where(whole, frame["block"] + ": " + frame["label"])
+    for name, rows in frame.groupby(what, sort=False):
         lines = rows.to_dict("records")
         verdicts = [verdict(row) for row in lines]
-        text = f"{block}: better in {verdicts.count(1)} of {len(lines)}, worse in {verdicts.count(-1)}"
+        text = f"{name}: better in {verdicts.count(1)} of {len(lines)}, worse in {verdicts.count(-1)}"
         if gains := [row for row, value in zip(lines, verdicts, strict=True) if value > 0]:
             most = max(gains, key=itemgetter("difference"))
-            text += f"; most by {most['label']} on {most['dataset']} {most['shot']}-shot ({_amount(most)})"
+            of = f"of {most['label']} " if MINUS in most["block"] else ""
+            text += f"; most {of}on {most['dataset']} {most['shot']}-shot ({_amount(most)})"
         yield Finding(f"{text}.", made_by(*lines))
 
 
