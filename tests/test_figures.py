@@ -389,7 +389,8 @@ def test_the_board_has_every_run_and_the_novel_images(tiny_data, files, tmp_path
     assert vectors.shape == (144, 5)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-4)
     assert len((folder / "metadata.tsv").read_text().split()) == 144
-    assert Image.open(folder / "sprite.png").size == (12 * 16, 12 * 16)
+    with Image.open(folder / "sprite.png") as sprite:
+        assert sprite.size == (12 * 16, 12 * 16)
 
 
 def test_the_board_spares_a_folder_of_anything_else(tiny_data, files, tmp_path):

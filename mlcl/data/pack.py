@@ -129,6 +129,7 @@ def _pack(source: Source, folder: Path) -> None:
     if state.done != len(order):
         raise ValueError(f"the source gives {state.done} images, not {len(order)}")
     state.flush()
+    state.file.close()
     classes = _classes(source)
     with replacing(*(folder / name for name in FILES[1:]), folder / "manifest.json") as temporary:
         labels_file, classes_file, origins_file, manifest_file = temporary
