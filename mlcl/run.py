@@ -121,7 +121,8 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         seeds = [f"{dataset}/{method}/{seed}" for seed in experiment.seeds]
         members, evaluation = [files.evaluation(seed) for seed in seeds], files.evaluation(name)
         _, solved_by = deep_ensembles.identity([evaluations.read(member) for member in members])
-        if evaluation.exists() and not all(files.model(seed).exists() for seed in seeds):  # as git brings them
+        models = [files.model(experiment.encoder_of(seed)) for seed in seeds]
+        if evaluation.exists() and not all(model.exists() for model in models):  # as git brings them
             results.check(evaluation, spec, recipe, data.identity, {"model": solved_by["model"]})
         elif not _evaluated(evaluation, spec, recipe, data, solved_by):
             with Stage(f"evaluate {name}", deadline):

@@ -192,21 +192,28 @@ def test_an_encoder_solves_another_data_set_s_tasks_too(tiny_data, tmp_path, cap
     """Here the same images, on which it must do as well."""
     datasets = CONFIG["datasets"] | {"far": {"source": "glyphs"}}
     far = CONFIG | {"datasets": datasets, "trained_on": {"far": "tiny"}, "sweeps": {}}
+    far |= {"seeds": [0, 1], "deep_ensembles": True}
     experiment, results = Experiment.parse(far, "test"), Files(tmp_path, "spell")
     place(tiny_data, tmp_path)
     shutil.copytree(tmp_path / "data" / "packed" / "tiny", tmp_path / "data" / "packed" / "far")
     run(experiment, tmp_path, max_minutes=60)
-    own, other = (evaluations.read(results.evaluation(f"{name}/cross_entropy/0")) for name in ("tiny", "far"))
-    assert other.run == ("far", "cross_entropy", 0)
-    assert (other.made_by, other.chosen) == (own.made_by, own.chosen)
-    pd.testing.assert_frame_equal(other.rows.assign(dataset="tiny"), own.rows)
-    assert not list(tmp_path.glob("results/spell/*/far/cross_entropy/0/model.safetensors"))
-    tables_alone(experiment, list(tmp_path.glob("results/spell/evaluations/*/*/0.parquet")), tmp_path / "out")
+    for seed in (0, 1, "0+1"):
+        own, other = (evaluations.read(results.evaluation(f"{name}/cross_entropy/{seed}")) for name in ("tiny", "far"))
+        assert other.run == ("far", "cross_entropy", seed)
+        assert (other.made_by, other.chosen) == (own.made_by, own.chosen)
+        pd.testing.assert_frame_equal(other.rows.assign(dataset="tiny"), own.rows)
+    assert not list(tmp_path.glob("results/spell/*/far/cross_entropy/*/model.safetensors"))
+    tables_alone(experiment, list(tmp_path.glob("results/spell/evaluations/*/*/*.parquet")), tmp_path / "out")
     assert "; far by the encoders trained on tiny. After" in (tmp_path / "out" / "tables" / "comparison.md").read_text()
 
     capsys.readouterr()
     run(experiment, tmp_path, max_minutes=60)
     assert capsys.readouterr().err == ""
+    evaluation = CONFIG["evaluation"] | {"queries": 6}
+    run(Experiment.parse(far | {"evaluation": evaluation}, "test"), tmp_path, max_minutes=60)
+    assert evaluations.read(results.evaluation("far/cross_entropy/0+1")).protocol["queries"] == 6
+    run(experiment, tmp_path, max_minutes=60)
+    capsys.readouterr()
     results.model(RUNS[0]).unlink()
     run(experiment, tmp_path, max_minutes=60)
     assert capsys.readouterr().err.count("is evaluated, which is kept") == 2
