@@ -94,10 +94,9 @@ def _dashes(columns: Iterable[str]) -> dict[str, object]:
     """A dash for each part of the loss that there may be, however many levels there are."""
     levels, early = _numbers("level", columns), _numbers("cross_entropy_level", columns)  # those of deep supervision
     sparser = ((0, (1, 1.5 * gap)) for gap in count(1))
-    dots = max([3, *early]) + 3
     known = (
         {f"level{level}": dash for level, dash in zip(levels[::-1], chain(DASHES, sparser), strict=False)}
-        | {f"cross_entropy_level{level}": (0, (8, 1.5, *(dots - level) * (1, 1.5))) for level in early}
+        | {f"cross_entropy_level{level}": (0, (2.5 * level, 1.5)) for level in early}  # the later, the fuller
         | OTHERS
     )
     own = [name for name in columns if name not in {*known, *VALIDATION, *NO_PARTS}]  # a user's losses
@@ -129,7 +128,7 @@ def _key(axes: Axes, dashes: Mapping[str, object], **marked: str) -> None:
         for name, dash in dashes.items()
     ]
     axes.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", handlelength=4, frameon=False
+        handles=handles, loc="upper left", bbox_to_anchor=(1, 1), fontsize="small", handlelength=5, frameon=False
     )
 
 
