@@ -150,8 +150,8 @@ def logits(
     bank: Bank,
     episodes: Episodes,
     classifiers: Mapping[str, Classifier],
-    threads: int = 1,
-    advance: Callable[[int], None] = lambda episodes: None,
+    threads: int,
+    advance: Callable[[int], None],
 ) -> dict[str, Tensor]:
     """Classifier -> [levels, E, way, m], the scores of every level; the rest is as in `accuracies`."""
     levels = [level(number) for number in range(1, len(bank.dims) + 1)]

@@ -182,3 +182,11 @@ def test_the_resized_crops_aspect_ratio():
     ratio = scale[:, 0] / scale[:, 1]
     assert 0.75 <= ratio.min() < 0.76
     assert 1.32 < ratio.max() <= 4 / 3 + 1e-6
+
+
+def test_a_window_of_half_the_width_or_height_is_blown_up():
+    images = pictures().float()
+    for scale, window in (((0.5, 1.0), images[..., 5:15]), ((1.0, 0.5), images[..., 5:15, :])):
+        found = augment.resample(images, torch.tensor(scale).expand(6, 2), torch.zeros(6, 2), torch.ones(6))
+        expected = F.interpolate(window, (20, 20), mode="bilinear")
+        torch.testing.assert_close(found[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1], atol=1e-2, rtol=0)

@@ -248,6 +248,7 @@ def test_weights_may_be_copied_as_the_table_has_them(tmp_path, model, levels):
         (lambda folder: None, ["--weights", "1", "1", "1", "nan"], "has 4 levels; give one weight for each"),
         (lambda folder: None, ["--weights", "0", "0", "0", "0"], "has 4 levels; give one weight for each"),
         (lambda folder: None, ["--weights", "1", "1", "1", "inf"], "has 4 levels; give one weight for each"),
+        (lambda folder: None, ["--weights", "1", "1", "1", "-0.5"], "has 4 levels; give one weight for each"),
         (lambda folder: (folder / "labelled").rename(folder / "gone"), [], "labelled: is no folder"),
         (lambda folder: (folder / "new").rename(folder / "gone"), [], "new: No such file or directory"),
         (lambda folder: (folder / "labelled" / "round" / "bad.png").write_text("?"), [],

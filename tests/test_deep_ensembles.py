@@ -1,5 +1,7 @@
 """Encoders that solve tasks together, against scikit-learn and against each of them alone."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -136,3 +138,14 @@ def test_what_does_not_belong_together_is_named(tiny_data, members, tmp_path):
         with pytest.raises(UserError, match=message):
             deep_ensembles.evaluate(tiny_data, folders, files, spec, CPU, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_ensemble_of_one_is_that_encoder_by_copies_too(tiny_data, members, tmp_path):
+    spec = SPEC.model_copy(update={"support_copies": 2, "classifiers": ("nearest_centroid",)})
+    folder = shutil.copytree(members[0][0], tmp_path / "features")
+    model = members[0][0].with_suffix(".safetensors")
+    extract.extract_copies(tiny_data, model, "test", 2, spec.seed, CPU, folder / "copies.npy")
+    alone, out = tmp_path / "alone.parquet", tmp_path / "out.parquet"
+    evaluate.evaluate(tiny_data, folder, spec, ("tiny", "mine", SEEDS[0]), CPU, alone, tmp_path / "choices")
+    deep_ensembles.evaluate(tiny_data, [folder], [alone], spec, CPU, out)
+    assert by_cell(evaluations.read(out).rows) == by_cell(evaluations.read(alone).rows)

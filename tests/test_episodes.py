@@ -64,3 +64,10 @@ def test_too_few_classes_or_images():
         sample(labels, **{**SHAPE, "way": 4})
     with pytest.raises(UserError, match="class of 6 images, fewer than 3 shots plus 4 queries"):
         sample(labels, **{**SHAPE, "shot": 3})
+
+
+def test_images_in_any_order_are_drawn_by_their_place_in_their_class():
+    ordered = np.repeat(np.arange(6), 20)
+    labels = np.random.default_rng(0).permutation(ordered)
+    images = np.concatenate([np.flatnonzero(labels == c) for c in range(6)])
+    np.testing.assert_array_equal(sample(labels, **SHAPE).support, images[sample(ordered, **SHAPE).support])

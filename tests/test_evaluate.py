@@ -509,3 +509,32 @@ def test_an_encoder_for_colours_takes_grey_as_three_equal_ones(tiny_data, tmp_pa
     found = features.load(tmp_path / "val.npy")
     for level, vectors in enumerate(expected):
         np.testing.assert_allclose(found.levels[level], vectors, rtol=2e-3, atol=1e-4)  # they are float16
+
+
+def test_features_are_gathered_block_by_block(tiny_data, folder, monkeypatch):
+    bank = solve.Bank(features.load(folder / "test.npy"), CPU)
+    tasks = sample(Packed(tiny_data).split("test").labels, split="test", episodes=5, way=3, shot=2, queries=6, seed=0)
+    whole = [list(solve.solve(bank, tasks, CLASSIFIERS)), solve.accuracies(bank, tasks, CLASSIFIERS)]
+    monkeypatch.setitem(solve.BYTES, "cpu", 4 * 2 * 6 * sum(bank.dims))  # supports of two episodes, queries of none
+    for (*_, ours), (*_, theirs) in zip(solve.solve(bank, tasks, CLASSIFIERS), whole[0], strict=True):
+        torch.testing.assert_close(ours, theirs)
+    monkeypatch.setitem(solve.BYTES, "cpu", 1)  # of less than an episode
+    for key, values in solve.accuracies(bank, tasks, CLASSIFIERS).items():
+        np.testing.assert_array_equal(values, whole[1][key])
+
+
+def test_of_levels_that_do_alike_on_every_episode_the_last_is_chosen():
+    names = representations.names((1, 2, 3, 4), subsets=True)
+    rows = pd.DataFrame([(name, episode, 1.0) for name in names for episode in range(9)])
+    rows.columns = ["representation", "episode", "accuracy"]
+    rows = rows.assign(shot=1, processing="l2", classifier="nearest_centroid")
+    assert choice.choose(rows, range(1, 5)) == {(1, "l2", "nearest_centroid"): "level4"}
+
+
+def test_copies_are_mirrored_where_the_data_say_so():
+    images = np.zeros((64, 8, 8, 1), np.uint8)
+    images[:, :, :3] = 200  # bright on the left
+    for flip in (False, True):
+        (copies,) = extract.augmented(images, 1, flip, 0, CPU)
+        left, right = (part.mean((1, 2, 3)) for part in (copies[..., :4], copies[..., 4:]))
+        assert (right > left).any() == flip

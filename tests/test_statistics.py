@@ -160,3 +160,18 @@ def test_every_episode_may_be_resampled(place):
     found = statistics.effect([np.eye(20)[place]])
     assert found.bootstrap_low == 0
     assert found.bootstrap_high == pytest.approx(3 / 20)
+
+
+def test_interval_is_of_one_accuracy_an_episode():
+    with pytest.raises(ValueError, match=r"one accuracy an episode, \[episodes\]; got the shape \(2, 3\)"):
+        statistics.interval(np.zeros((2, 3)))
+
+
+def test_resamples_are_drawn_block_by_block(monkeypatch):
+    values = np.random.default_rng(0).normal(size=(1, 20))
+    statistics._resamples.cache_clear()
+    whole = statistics.effect(values)
+    statistics._resamples.cache_clear()
+    monkeypatch.setattr(statistics, "BLOCK", 7 * 20)
+    assert statistics.effect(values) == pytest.approx(whole, nan_ok=True)
+    statistics._resamples.cache_clear()

@@ -29,6 +29,7 @@ from mlcl.errors import UserError
 from mlcl.features import Features
 from mlcl.files import alone
 from mlcl.sgd import SGD
+from mlcl.teacher import Teacher
 from mlcl.train import CODE, collapsed, train
 from mlcl.training import Run, copied, learning_rate, order, pixels
 
@@ -500,3 +501,21 @@ def test_a_level_whose_projections_are_all_the_same_is_reported(tiny_data, tmp_p
     run(tiny_data, tmp_path, spec)
     assert "level 2: its projections are all the same; raise training.schedule.warmup" in capsys.readouterr().err
     assert collapsed({"level2": math.log(31), "level4": 1.0}, spec) == [2]
+
+
+def test_a_training_is_in_the_precision_of_its_recipe(tiny_data):
+    one, other = (Run(Packed(tiny_data), method(precision=name), 0, CPU) for name in ("float32", "bfloat16"))
+    assert float(one.advance()["level4"]) != float(other.advance()["level4"])
+
+
+def test_a_teacher_says_what_its_classifier_makes_of_the_last_level(tiny_data, tmp_path):
+    path = run(tiny_data, tmp_path, method(epochs=1)) / "model.safetensors"
+    encoder, classifier, made_by = encoders.load_with_classifier(path)
+    views = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    said = Teacher(path, made_by["base_classes"], CPU)(views)
+    torch.testing.assert_close(said, classifier(encoder(views)[-1]).detach())
+
+
+def test_every_seed_is_validated_on_other_tasks(tiny_data):
+    one, other = (Run(Packed(tiny_data), method(), seed, CPU) for seed in (0, 1))
+    assert not np.array_equal(one.met[one.tasks.support], other.met[other.tasks.support])

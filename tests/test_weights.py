@@ -76,3 +76,8 @@ def test_levels_worth_nothing_are_equal():
 def test_weighted_is_the_weighted_sum():
     logits = drawn(np.random.default_rng(0), [1, 2], episodes=3)
     torch.testing.assert_close(weighted(logits, [0.25, 0.75]), 0.25 * logits[0] + 0.75 * logits[1])
+
+
+def test_they_are_found_from_tasks_of_75_queries_too():
+    found = fit(drawn(np.random.default_rng(0), [0.1, 0.3, 0.5, 0.6], episodes=200, way=5, m=75))
+    np.testing.assert_allclose(found, np.array([0.1, 0.3, 0.5, 0.6]) / 1.5, atol=0.02)
