@@ -23,6 +23,7 @@ ROWS, COLUMNS = 12, 10  # classes shown of each split, images of each class
 TITLES = {"train": "base (train)", "val": "validation", "test": "novel (test)"}
 LARGEST = 48  # pixels that an image's side takes on the sheet, so that a page can hold it
 GAP, MARGIN = 2, 18
+FEW = 12  # numbers of images a class that get a bar each
 LETTERS, NAMES = 16, 104  # of a class's name, and the pixels that they take
 
 
@@ -121,11 +122,16 @@ def histograms(packed: Packed) -> Figure:
     figure = Figure(figsize=(9, 2.8), dpi=120, layout="constrained")
     for axes, name in zip(figure.subplots(1, len(SPLITS)), SPLITS, strict=True):
         counts = packed.classes.loc[packed.classes["split"] == name, "count"]
-        axes.hist(
-            counts, bins=20 if counts.nunique() > 1 else [counts.min() - 0.5, counts.min() + 0.5], color="#0072B2"
-        )
-        axes.set(title=f"{TITLES[name]}: {len(counts)} classes, {counts.sum():,} images", xlabel="images a class")
-        axes.title.set_fontsize(9)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        if counts.nunique() <= FEW:
+            found = counts.value_counts().sort_index()
+            axes.bar(found.index.astype(str), found, width=0.6, color="#0072B2")
+            axes.set_xlim(-1, len(found))
+        else:
+            axes.hist(counts, bins=20, color="#0072B2")
+            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.set_title(f"{TITLES[name]}: {len(counts)} classes, {counts.sum():,} images", fontsize=9)
+        axes.set_xlabel("images a class", fontsize=9)
+        axes.tick_params(labelsize=9)
     figure.supylabel("classes", fontsize=9)
     return figure

@@ -96,6 +96,7 @@ def write(
         captions={name: _caption(name) for name in built},
         figures=[_figure(figures, name) for name in OF_ALL],
         cards=cards,
+        definition=lambda name: experiment.datasets[name].model_dump(mode="json", exclude={"source", "path"}),
         runs=list(runs.values()),
         common=common,
         config=yaml.safe_dump(
