@@ -30,9 +30,10 @@ def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
         yield Step(f"data {dataset}", results.manifest(dataset), results.log(f"data/{dataset}"), ())
     for run in runs(experiment, experiment.recipes):
         manifest, features = results.manifest(run.split("/")[0]), results.features(run, experiment.evaluation.split)
-        evaluation, model = results.evaluation(run), results.model(experiment.encoder_of(run))
+        source = experiment.encoder_of(run)
+        evaluation, model = results.evaluation(run), results.model(source)
         inputs, encoder = (features,), (manifest, model)
-        if model == results.model(run):
+        if source == run:
             encoder, teacher, metrics = (model,), experiment.teacher(run), results.records(run) / "metrics.csv"
             needs = (manifest, results.model(teacher)) if teacher else (manifest,)
             yield Step(f"train {run}", model, results.log(f"train/{run}"), needs, metrics)

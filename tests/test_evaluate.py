@@ -39,10 +39,10 @@ CPU = torch.device("cpu")
 SPEC = config.Evaluation(episodes=12, way=3, shots=(1, 5), queries=6)
 
 
-def random_encoder(data, path, width=8, seed=0):
+def random_encoder(data, path, width=8, seed=0, channels=1):
     """Write an untrained encoder for the images of `data`."""
     torch.manual_seed(seed)
-    encoder = encoders.Encoder(config.Encoder(width=width, pool=2), [0.4], [0.3])
+    encoder = encoders.Encoder(config.Encoder(width=width, pool=2), [0.4, 0.5, 0.6][:channels], [0.3] * channels)
     method = config.Method(objective={"cross_entropy": 1}, encoder=encoder.spec, training={"precision": "float32"})
     made_by = {"method": method.model_dump(), "data": Packed(data).manifest["sha256"], "base_classes": []}
     encoders.save(encoder, path, made_by)
@@ -485,24 +485,16 @@ def test_a_file_that_is_no_array_is_named(tmp_path, content):
         features.load(tmp_path / "several.npz")
 
 
-def encoder_for(channels, path):
-    method = config.Method(objective={"cross_entropy": 1}, encoder={}, training={"precision": "float32"})
-    made_by = {"method": method.model_dump(), "data": {}, "base_classes": []}
-    encoder = encoders.Encoder(config.Encoder(), [0.4, 0.5, 0.6][:channels], [0.2] * channels).eval()
-    encoders.save(encoder, path, made_by)
-    return encoder
-
-
-def test_an_encoder_for_other_images_is_refused(tmp_path):
+def test_an_encoder_for_other_images_is_refused(model, tmp_path):
     pack(source(shape=(16, 16, 3))[1], tmp_path / "colour")
-    encoder_for(1, tmp_path / "model.safetensors")
     with pytest.raises(UserError, match=r"is for images of 1 channels; .*colour has 3"):
-        extract.extract(tmp_path / "colour", tmp_path / "model.safetensors", CPU, tmp_path / "features")
+        extract.extract(tmp_path / "colour", model, CPU, tmp_path / "features")
 
 
 def test_an_encoder_for_colours_takes_grey_as_three_equal_ones(tiny_data, tmp_path):
-    encoder = encoder_for(3, tmp_path / "model.safetensors")
-    extract.extract(tiny_data, tmp_path / "model.safetensors", CPU, tmp_path, ["val"])
+    path = random_encoder(tiny_data, tmp_path / "model.safetensors", channels=3)
+    extract.extract(tiny_data, path, CPU, tmp_path, ["val"])
+    encoder, _ = encoders.load(path)
     grey = torch.from_numpy(Packed(tiny_data).split("val").images.copy()).permute(0, 3, 1, 2)
     with torch.no_grad():
         expected = encoder(grey.expand(-1, 3, -1, -1).float() / 255)

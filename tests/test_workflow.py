@@ -314,6 +314,8 @@ def test_a_change_of_code_costs_what_follows_and_a_comment_nothing(checkout):
     ("path", "value", "message"),
     [
         (("episodes",), 5, "config.yaml: episodes: is no key of the config; check its spelling"),
+        (("methods", "multi_level", "objective", "levels"), {9: 1}, "takes conv4's levels 1 to 4, not 9"),
+        (("evaluation", "shots"), ["one"], "evaluation.shots.0: Input should be a valid integer"),
         (("datasets", "plain", "size"), 20, "give the data set another name in the config"),
     ],
 )
@@ -377,7 +379,8 @@ def test_a_model_that_an_unfinished_training_replaced_is_made_again(checkout, tm
     assert model.read_bytes() == before
     assert checkout.jobs() == {"write_report": 1}  # which tells of the training, not only of its result
     aside = model.rename(tmp_path / model.name)  # as where somebody removes it to save room
-    assert checkout.jobs("tables") == {}
+    assert checkout.jobs() == {"write_report": 1}
+    assert checkout.jobs(str(model.relative_to(checkout.results)))["train_encoder"] == 1
     aside.rename(model)
 
 
@@ -409,6 +412,7 @@ def test_numbers_of_ones_own_reach_the_comparison_and_a_change_of_them_costs_the
     assert done.returncode != 0
     assert "own.csv, line 2: accuracy: Input should be less than or equal to 100" in done.stdout + done.stderr
     own.write_text("method,dataset,shot,accuracy\nMine,plain,1,81.25\n")
+    assert checkout.jobs("tables") == {"make_tables": 1, "tables": 1}
     assert checkout.snakemake("tables").returncode == 0
     assert "81.25" in (checkout.results / "tables" / "comparison.md").read_text()
     assert checkout.jobs("tables") == {}

@@ -1,8 +1,8 @@
 """What the numbers say, in words: sentences made from the tables' numbers by rules that anyone can check.
 
 A difference counts as shown where its p-value, corrected for the number of differences in its table (Holm), lies below
-0.05. With several training seeds it must also lie outside the interval over the seeds, or the sentence says that
-another training may turn it around.
+0.05. With several training seeds the interval over the seeds must leave zero out, too, or the sentence says that it
+does not.
 """
 
 from __future__ import annotations
@@ -97,11 +97,6 @@ def _count(verdicts: list[int]) -> str:
     return f"{parts[0]} of {len(verdicts)} {'column' if len(verdicts) == 1 else 'columns'}" + "".join(
         f", {part}" for part in parts[1:]
     )
-
-
-def _doubt(difference: float, over_seeds: float) -> str:
-    interval = points(difference, over_seeds)
-    return f"but over training seeds the interval is {interval}: another training may turn it around"
 
 
 def _each(rows: pd.DataFrame, first: str, second: str) -> list[Finding]:
@@ -209,8 +204,11 @@ def _best(study: Study) -> Iterator[Finding]:
         by = f"{points(found.mean, found.half_width)} over episodes, p {p_value(found.p)}"
         text += f"; {'ahead of' if found.p < SHOWN else 'not told apart from'} {lead} ({by}, uncorrected)"
         over_seeds = found.mean, found.half_width_over_seeds
-        doubt = f", {_doubt(*over_seeds)}" if found.p < SHOWN and unsure(*over_seeds) else ""
-        yield Finding(f"{text}{doubt}.", made_by(first, second))
+        if found.p < SHOWN and unsure(*over_seeds):
+            text += (
+                f", but over training seeds the interval is {points(*over_seeds)}: another training may turn it around"
+            )
+        yield Finding(f"{text}.", made_by(first, second))
 
 
 def _levels(study: Study) -> Iterator[Finding]:

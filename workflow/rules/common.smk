@@ -192,8 +192,9 @@ def lost():
     """The models that were there until a training of another recipe began, which did not end: nothing else would make
     them again once the config is as it was. That of a run whose record is there was deleted by hand, to save room.
     """
-    found = trainings(experiment, experiment.recipes)
-    for run in found if workflow.is_main_process else ():
+    if not workflow.is_main_process:
+        return
+    for run in trainings(experiment, experiment.recipes):
         parts = files.model(run), files.records(run) / "run.json"
         if recorded(files.evaluation(run)) and not any(part.exists() for part in parts):
             yield f"models/{run}/model.safetensors"
