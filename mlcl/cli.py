@@ -206,7 +206,8 @@ def draw_training(given: argparse.Namespace) -> None:
     from mlcl.figures.training import draw
     from mlcl.tables.study import titles
 
-    draw(given.metrics, titles(config.part(config.Experiment, given.experiment)), given.out)
+    experiment = config.part(config.Experiment, given.experiment)
+    draw(given.metrics, experiment.training_sets, titles(experiment), given.out)
 
 
 def draw_features(given: argparse.Namespace) -> None:

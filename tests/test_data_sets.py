@@ -10,6 +10,7 @@ import struct
 import tarfile
 import unicodedata
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from PIL import ExifTags, Image, ImageOps
 from mlcl import config
 from mlcl.data import cifar100, cub, definition, folder, images, omniglot, splits, tiered_imagenet
 from mlcl.data import pack as packing
+from mlcl.data.catalogue import PUBLIC, SIZES
 from mlcl.data.pack import Class, pack
 from mlcl.data.packed import Packed
 from mlcl.data.verify import verify
@@ -673,6 +675,13 @@ def test_an_image_that_unpacks_to_gigabytes_is_refused():
         images.decode(bomb.getvalue(), "bomb", 84)
 
 
+def test_what_is_known_of_data_sets_that_are_not_there_is_what_their_readers_make_of_them():
+    assert set(SIZES) == set(PUBLIC)
+    assert {of[1] for of in SIZES["omniglot"].values()} == {omniglot.DRAWINGS}
+    birds = Counter(cub.SPLIT_OF[i % 4] for i in range(200))
+    assert {split: of[0] for split, of in SIZES["cub"].items()} == birds
+
+
 def test_the_published_splits_are_whole():
     for name, counts in {
         "mini-imagenet": (64, 16, 20),
@@ -682,6 +691,7 @@ def test_the_published_splits_are_whole():
     }.items():
         classes = splits.published(name)
         assert tuple(sum(c.split == split for c in classes) for split in ("train", "val", "test")) == counts
+        assert tuple(SIZES[name][split][0] for split in ("train", "val", "test")) == counts
         assert len({c.name for c in classes}) == len(classes)
     for name, counts in {"tiered-imagenet": (20, 6, 8), "fc100": (12, 4, 4)}.items():
         coarse = {split: {c.superclass for c in splits.published(name) if c.split == split} for split in TIERED}

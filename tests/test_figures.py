@@ -73,6 +73,8 @@ def test_gains_are_the_paired_differences_of_ensemble_and_last_level(study):
             for representation in ("mean_probability", "level4")
         )
         assert (row.difference, row.ci95) == pytest.approx(statistics.difference(ensemble, last))
+        assert len(row.by_seed) == 2
+        assert row.by_seed.mean() == pytest.approx(row.difference)
 
 
 def test_episodes_are_those_of_every_seed(study):
@@ -99,6 +101,8 @@ def test_gain_stands_where_it_is(study, monkeypatch):
     first = axes[0].containers[0].lines[0]
     own = gains[(gains["dataset"] == "random") & (gains["shot"] == 1)]
     assert list(first.get_xdata()) == own["difference"].tolist()
+    seeds = [line.get_xdata() for line in axes[0].lines if line.get_marker() == "."]
+    np.testing.assert_array_equal(seeds[: len(own)], np.stack(own["by_seed"]))
     assert [label.get_text() for label in axes[0].get_yticklabels()] == list(titles(study.experiment).values())
 
 
@@ -107,6 +111,7 @@ def test_gains_are_of_what_the_validation_classes_taught_too(tmp_path, monkeypat
     study = read(*evaluate(CONFIG | {"evaluation": asked, "seeds": [0]}, tmp_path), tmp_path, tmp_path)
     gains = differences.gains(study)
     axes = panels(monkeypatch, roles, roles.gain, gains)
+    assert "." not in {line.get_marker() for line in axes[0].lines}  # of one seed
     shown = ("ensemble", "chosen levels", "weighted levels")
     assert [panel.get_title() for panel in axes] == [f"{of}, {role}" for role in shown for of in ("random", "script")]
     names = {title: name for name, title in titles(study.experiment).items()}
@@ -170,43 +175,44 @@ def test_training_curves_are_means_over_seeds(tmp_path, monkeypatch):
         metrics(tmp_path, "d", "two", 1, [6, 5, 4, 3], level2=[6, 5, 4, 3]),
         metrics(tmp_path, "e", "two", 0, [1, 1, 1, 1], level2=[1, 1, 1, 1]),
     ]
-    means = training.read(paths, TITLES)
-    assert means["title"].unique().tolist() == ["One & 100%", "Two"]
+    means = training.read(paths, ["e", "d"], TITLES)
+    assert list(means["dataset"].cat.categories) == ["e", "d"]
+    assert list(means["title"].cat.categories) == ["One & 100%", "Two"]
     own = means[(means["title"] == "Two") & (means["dataset"] == "d")]
     assert own["level2"].tolist() == [5, 4, 3, 2]
     axes = panels(monkeypatch, training, training.curves, means)
-    assert axes[0].get_title() == "d"
-    upper = [line.get_ydata().tolist() for line in axes[0].lines]
-    assert upper == [[4, 3, 2, 1], [1, 1, 1, 0], [5, 4, 3, 2]]
-    assert len({(line.get_color(), str(line._unscaled_dash_pattern)) for line in axes[0].lines}) == 3
-    validation = [line.get_ydata().tolist() for line in axes[2].lines]
-    assert validation == [[50, 60], [40, 50]] * 2
-    assert axes[2].lines[0].get_xdata().tolist() == [2, 4]
-    training.draw(paths, TITLES, tmp_path / "out")
+    heads = "contrastive, level 2", "cross-entropy, last level", "self distillation"
+    assert [panel.get_title() for panel in axes] == [*heads, "validation, last level", "validation, ensemble"] * 2
+    drawn = [[list(line.get_ydata()) for line in panel.lines if len(line.get_ydata())] for panel in axes[5:]]
+    assert drawn == [[[5, 4, 3, 2]], [[4, 3, 2, 1]], [[1, 1, 1, 0]], [[50, 60]] * 2, [[40, 50]] * 2]
+    assert axes[8].lines[0].get_xdata().tolist() == [2, 4]
+    assert axes[5].get_ylim() == axes[7].get_ylim() != axes[8].get_ylim() == axes[9].get_ylim()
+    training.draw(paths, ["e", "d"], TITLES, tmp_path / "out")
     before = [(tmp_path / "out" / f"training.{form}").read_bytes() for form in ("svg", "png")]
-    training.draw(paths, TITLES, tmp_path / "out")
+    training.draw(paths[::-1], ["e", "d"], TITLES, tmp_path / "out")
     assert before == [(tmp_path / "out" / f"training.{form}").read_bytes() for form in ("svg", "png")]
 
 
-def test_every_part_of_the_loss_has_a_dash_of_its_own_however_many_levels_there_are(tmp_path, monkeypatch):
-    parts = {f"{part}{level}": [level] * 4 for part in ("level", "cross_entropy_level") for level in range(1, 12)}
-    means = training.read([metrics(tmp_path, "d", "one", 0, [4, 3, 2, 1], cross_entropy=[0] * 4, **parts)], TITLES)
-    axes = panels(monkeypatch, training, training.curves, means)
-    assert len({str(line._unscaled_dash_pattern) for line in axes[0].lines}) == len(axes[0].lines) == 23
-    words = [text.get_text() for text in axes[0].get_legend().get_texts()]
-    assert words[-11:] == [f"level {level}" for level in range(1, 12)]
+def test_every_part_of_the_loss_has_a_panel_however_many_levels_there_are(tmp_path, monkeypatch):
+    levels = (11, *range(1, 11))
+    parts = {f"{part}{level}": [level] * 4 for part in ("level", "cross_entropy_level") for level in levels}
+    path = metrics(tmp_path, "d", "one", 0, [4, 3, 2, 1], rotation=[1] * 4, cross_entropy=[0] * 4, **parts)
+    axes = panels(monkeypatch, training, training.curves, training.read([path], ["d"], TITLES))
+    heads = [f"{part}, level {level}" for part in ("contrastive", "cross-entropy") for level in range(1, 12)]
+    assert [panel.get_title() for panel in axes][:-2] == [*heads, "cross-entropy, last level", "rotation"]
+    assert axes[10].lines[0].get_ydata().tolist() == [11] * 4
 
 
 def test_metrics_that_are_none_say_so(tmp_path):
     path = metrics(tmp_path, "d", "three", 0, [1, 1, 1, 1])
-    with pytest.raises(UserError, match=r"three/0/metrics.csv: is not .* with a method of the experiment's"):
-        training.read([path], TITLES)
+    with pytest.raises(UserError, match=r"three/0/metrics.csv: is not .* with a data set and a method"):
+        training.read([path], ["d"], TITLES)
     path = metrics(tmp_path, "d", "two", 0, [1, 1, 1, "x"])
     with pytest.raises(UserError, match=r"two/0/metrics.csv: cannot be read as metrics .* run mlcl train again"):
-        training.read([path], TITLES)
+        training.read([path], ["d"], TITLES)
     path.write_text("epoch,loss\n1,2\n")
     with pytest.raises(UserError, match="lacks columns"):
-        training.read([path], TITLES)
+        training.read([path], ["d"], TITLES)
 
 
 # -- of the features ----------------------------------------------------------------------------------------

@@ -348,7 +348,8 @@ def test_the_best_of_ours_and_its_levels_are_those_of_the_tables(tmp_path):
     levels = ablation[ablation["representation"].str.startswith("level") & (ablation["method"] == "cross_entropy")]
     for (dataset, shot), rows in levels.groupby(["dataset", "shot"]):
         best = rows.loc[rows["mean"].idxmax()]
-        place = f"level {best['representation'][-1]} on [^;]*{dataset} {shot}-shot \\({best['mean']:.2f}%\\)"
+        number = f"\\({best['mean']:.2f} ± {best['ci95']:.2f}%\\)"
+        place = f"level {best['representation'][-1]} on [^;]*{dataset} {shot}-shot {number}"
         assert re.search(place, found["The best level"][0])
 
 
@@ -387,7 +388,7 @@ def test_published_numbers_are_set_beside_ours(tmp_path):
     found = claim(tmp_path, [1], MINI)["Beside published numbers"]
     assert len(found) == 2  # of the data set that is published
     for text in found:
-        ours, apart, theirs = map(float, re.findall(r"(\d+\.\d\d)(?:%| points)", text))
+        ours, apart, theirs = map(float, re.findall(r"(\d+\.\d\d)(?: ± [\d.]+%|%| points)", text))
         assert apart == pytest.approx(abs(ours - theirs), abs=0.011)
         assert f"points {'above' if ours > theirs else 'below'} the best published number that may be compared" in text
     assert "There is one training seed" in claim(tmp_path / "one", [1], MINI)["How far this reaches"][0]

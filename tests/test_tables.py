@@ -520,7 +520,7 @@ def test_latex_escapes_every_special_character():
 
 def test_markdown_escapes_what_would_be_markup():
     rows = [Row(["a*b_c|d`<e\\"], [Number("1.00", "bold")]), Row(["f"], [Number("0.90", "underlined")])]
-    table = Table("T", ["L"], [("a", 1)], {"": rows}, ["Note."])
+    table = Table("T", ["L"], [("a", 1)], {"": rows}, ["Of https://a.b/c_d_e.md (a_b)."])
     assert markdown(table).splitlines() == [
         "## T",
         "",
@@ -529,7 +529,7 @@ def test_markdown_escapes_what_would_be_markup():
         r"| a\*b\_c\|d\`\<e\\ | **1.00** |",
         "| f | <u>0.90</u> |",
         "",
-        "Note.",
+        r"Of https://a.b/c_d_e.md (a\_b).",
     ]
 
 

@@ -358,6 +358,10 @@ def test_impossible_tasks_stop_before_the_first_packing(tmp_path):
     assert "evaluation: plain: split test has 6 classes, fewer than the 7 of way: 7" in done.stdout + done.stderr
     assert not list(tmp_path.glob("data/packed/*/images.npy*"))
     assert not list(checkout.results.glob("logs/train"))
+    public = {"datasets": {"mini-imagenet": {"source": "mini-imagenet"}}}
+    checkout.configure(changed(("evaluation", "way"), 21) | public)
+    done = checkout.snakemake("--dry-run")
+    assert "mini-imagenet: split test has 20 classes, fewer than the 21 of way: 21" in done.stdout + done.stderr
 
 
 def test_a_model_that_an_unfinished_training_replaced_is_made_again(checkout, tmp_path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from math import inf
 
 
 @dataclass(frozen=True)
@@ -267,4 +268,13 @@ PUBLIC = {
     "fc100": "cifar-100",
     "omniglot": "omniglot",
     "cub": "cub-200-2011",
+}
+# By the source in the config, of each split the number of classes and the images of the smallest, as far as published.
+SIZES = {
+    "mini-imagenet": {"train": (64, 600), "val": (16, 600), "test": (20, 600)},
+    "tiered-imagenet": {"train": (351, inf), "val": (97, inf), "test": (160, inf)},
+    "cifar-fs": {"train": (64, 600), "val": (16, 600), "test": (20, 600)},
+    "fc100": {"train": (60, 600), "val": (20, 600), "test": (20, 600)},
+    "omniglot": {"train": (inf, 20), "val": (inf, 20), "test": (inf, 20)},  # the classes hang on rotations
+    "cub": {"train": (100, inf), "val": (50, inf), "test": (50, inf)},
 }

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlcl import config
-from mlcl.data.catalogue import DATASETS, IMAGENET, PUBLIC, Dataset
+from mlcl.data.catalogue import DATASETS, IMAGENET, PUBLIC, SIZES, Dataset
 from mlcl.errors import UserError
 
 if TYPE_CHECKING:
@@ -51,6 +51,16 @@ def open_source(spec: config.Dataset, root: Path, copy: Path | None = None) -> S
         if spec.source in IMAGENET:  # the others' archives are read
             raise UserError(f"{error}{_elsewhere(DATASETS[PUBLIC[spec.source]], folder)}") from error
         raise
+
+
+def foreseen(spec: config.Dataset, root: Path) -> dict[str, dict[str, Any]]:
+    """What `episodes.check_tasks` asks of each split, before the data set is packed: of a public one, which may have to
+    be fetched, what is known of it. Raises `UserError` as `open_source` does."""
+    if known := SIZES.get(spec.source):
+        return {split: {"classes": classes, "smallest_class": images} for split, (classes, images) in known.items()}
+    from mlcl.data.pack import sizes
+
+    return sizes(open_source(spec, root))
 
 
 def _elsewhere(dataset: Dataset, folder: Path) -> str:

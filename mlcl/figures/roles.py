@@ -17,15 +17,16 @@ from mlcl.figures.style import drawn, legend_shape, looks, styled
 # The last level is drawn full, the ensemble hollow.
 FULL, HOLLOW = "last level", "ensemble"
 LINES = {FULL: {"linestyle": "-"}, HOLLOW: {"linestyle": "--", "markerfacecolor": "white"}}
+SEEDS = 0.25  # how far below a mean its seeds stand, in parts of a shot's share of a row
 QUANTILES = (5, 95)  # where the whiskers end, in percent
 
 
 def gain(gains: pd.DataFrame) -> dict[str, bytes]:
     """What a role adds to the last level, with 95% intervals: a column a data set, a row of panels a role, in each a
-    row a method.
+    row a method; where there are several training seeds, a dot below for each.
 
-    `gains` holds one row per role, title (the method's), dataset and shot, with `difference` and `ci95` in points.
-    Returns the bytes of an SVG and a PNG.
+    `gains` holds one row per role, title (the method's), dataset and shot, with `difference` and `ci95` in points and
+    `by_seed`, each training's difference. Returns the bytes of an SVG and a PNG.
     """
     datasets, titles, shots, roles = (list(gains[key].unique()) for key in ("dataset", "title", "shot", "role"))
     with styled():
@@ -38,6 +39,9 @@ def gain(gains: pd.DataFrame) -> dict[str, bytes]:
                 y = np.arange(len(titles)) + _offset(place, len(shots))
                 style = look | {"linestyle": "none", "markersize": 4.5, "capsize": 2, "elinewidth": 1}
                 axes.errorbar(own["difference"], y, xerr=own["ci95"], label=f"{shot}-shot", **style)
+                for seeds, below in zip(own["by_seed"], y + SEEDS / len(shots), strict=True):
+                    if len(seeds) > 1:
+                        axes.plot(seeds, [below] * len(seeds), ".", color=look["color"], markersize=3, alpha=0.6)
             axes.axvline(0, color="0.4", linewidth=0.8)
         figure.supxlabel("difference from the last level (points of accuracy)", fontsize="medium")
         handles, labels = panels[0].get_legend_handles_labels()

@@ -17,7 +17,7 @@ import pandas as pd
 from mlcl import statistics
 from mlcl.tables import comparison, contrasts, factorial
 from mlcl.tables.contrasts import SHOWN, unsure, verdict
-from mlcl.tables.layout import MINUS, made_by
+from mlcl.tables.layout import MINUS, made_by, shown
 from mlcl.tables.study import PROCESSING, Study, sides, titles, words
 
 
@@ -156,19 +156,19 @@ def p_value(p: float) -> str:
 def better(frame: pd.DataFrame) -> Iterator[Finding]:
     """Block by block of a table of differences, the line that gains most in each column of those that are shown to."""
     for block, rows in frame.groupby("block", sort=False):
-        said, none, shown = [], [], []
+        said, none, best = [], [], []
         for (dataset, shot), some in rows.groupby(["dataset", "shot"], sort=False):
             better = [row for row in some.to_dict("records") if verdict(row) > 0]
             if not better:
                 none.append(f"{dataset} {shot}-shot")
                 continue
-            best = max(better, key=itemgetter("difference"))
+            most = max(better, key=itemgetter("difference"))
             more = f", of {len(better)} that do" if len(better) > 1 else ""
-            said.append(f"{best['label']} on {dataset} {shot}-shot ({_amount(best)}{more})")
-            shown.append(best)
+            said.append(f"{most['label']} on {dataset} {shot}-shot ({_amount(most)}{more})")
+            best.append(most)
         if none:
             said.append(f"none is shown to on {', '.join(none)}" if said else "none is shown to in any column")
-        yield Finding(f"{block}: {'; '.join(said)}.", made_by(*shown))
+        yield Finding(f"{block}: {'; '.join(said)}.", made_by(*best))
 
 
 def learnt(frame: pd.DataFrame) -> Iterator[Finding]:
@@ -194,7 +194,7 @@ def _best(study: Study) -> Iterator[Finding]:
         first, *others = rows.sort_values("mean", ascending=False, kind="stable").to_dict("records")
         ours, *theirs = (of[row["method"], row["representation"]] for row in (first, *others))
         text = f"{dataset}, {shot}-shot: {names[first['method']]}, {first['representation']}"
-        text += f", with {first['mean']:.2f} ± {first['ci95']:.2f}%"
+        text += f", with {shown(first['mean'], first['ci95'])}%"
         # Chosen levels may be the last one: the next is the first with accuracies of its own.
         leads = [contrasts.weighted(study, dataset, shot, {ours: 1, side: -1}) for side in theirs]
         pairs = list(zip(others, leads, strict=True))
@@ -219,7 +219,9 @@ def _levels(study: Study) -> Iterator[Finding]:
         rows = single[single["method"] == method]
         best = rows.loc[rows.groupby(["dataset", "shot"], sort=False)["mean"].idxmax()]
         columns = {
-            words(level): ", ".join(f"{row.dataset} {row.shot}-shot ({row.mean:.2f}%)" for row in some.itertuples())
+            words(level): ", ".join(
+                f"{row.dataset} {row.shot}-shot ({shown(row.mean, row.ci95)}%)" for row in some.itertuples()
+            )
             for level, some in best.groupby("representation")
         }
         said = "; ".join(f"{level} on {where}" for level, where in columns.items())
@@ -234,11 +236,11 @@ def _published(study: Study) -> Iterator[Finding]:
             continue
         ours, theirs = rows.loc[rows["mean"].idxmax()], others.loc[others["accuracy"].idxmax()]
         apart = ours["mean"] - theirs["accuracy"]
+        mine, other = shown(ours["mean"], ours["ci95"]), shown(theirs["accuracy"], theirs["ci95"])
         yield Finding(
-            f"{dataset}, {shot}-shot: the best of ours, {ours['mean']:.2f}%, lies {abs(apart):.2f} points "
+            f"{dataset}, {shot}-shot: the best of ours, {mine}%, lies {abs(apart):.2f} points "
             f"{'above' if apart > 0 else 'below'} the best published number that may be compared, "
-            f"{theirs['accuracy']:.2f}% of {theirs['method']} ({theirs['encoder'] or 'encoder not given'}); ours is "
-            f"{ours['encoder']}.",
+            f"{other}% of {theirs['method']} ({theirs['encoder'] or 'encoder not given'}); ours is {ours['encoder']}.",
             ours["evaluations"],
         )
 

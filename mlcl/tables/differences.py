@@ -8,10 +8,11 @@ from itertools import chain, combinations, product
 import pandas as pd
 
 from mlcl.config import Experiment
+from mlcl.statistics import interval
 from mlcl.tables import contrasts
 from mlcl.tables.contrasts import Pair
 from mlcl.tables.layout import MINUS, Table
-from mlcl.tables.study import Study, sides, titles
+from mlcl.tables.study import Study, columns, sides, titles
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
@@ -20,10 +21,17 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
 
 
 def gains(study: Study) -> pd.DataFrame:
-    """A row a role but the last level, method, data set and shot: the `difference` from its last level, with `ci95`."""
+    """A row a role but the last level, method, data set and shot: the `difference` from its last level, with `ci95`,
+    and, `by_seed`, each training's."""
+    rows = []
     others = [role for role in dict.fromkeys(role for _, role in sides(study.experiment)) if role != "last level"]
-    of_roles = (contrasts.differences(study, _own(study.experiment, role)).assign(role=role) for role in others)
-    return pd.concat(of_roles, ignore_index=True).rename(columns={"label": "title"})
+    for role in others:
+        for pair, (dataset, shot) in product(_own(study.experiment, role), columns(study.experiment)):
+            values = contrasts.weighted(study, dataset, shot, {pair.first: 1, pair.second: -1})
+            mean, half_width = interval(values.mean(axis=0))
+            row = {"role": role, "title": pair.label, "dataset": dataset, "shot": shot}
+            rows.append(row | {"difference": mean, "ci95": half_width, "by_seed": values.mean(axis=1)})
+    return pd.DataFrame(rows)
 
 
 def _own(experiment: Experiment, role: str = "ensemble") -> Iterator[Pair]:

@@ -142,7 +142,10 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 
 def _markdown_text(text: str) -> str:
-    return re.sub(r"([\\`*_|<])", r"\\\1", text)
+    """Escaped, but for addresses, which are links as they stand."""
+    return re.sub(
+        r"https?://[^\s|<]+|[\\`*_|<]", lambda found: found[0] if len(found[0]) > 1 else f"\\{found[0]}", text
+    )
 
 
 def _markdown_number(number: Number) -> str:

@@ -152,12 +152,12 @@ def check_packed(name, spec):
     try:
         if manifest := definition.check(files.manifest(name).parent, spec):
             check_tasks(experiment, name, manifest["splits"])
-        elif spec.source == "folder" and workflow.is_main_process:
-            # Not after hours of training. How large the public ones are is known, and they may have to be fetched.
-            from mlcl.data import pack, sources
+        elif workflow.is_main_process:  # not after hours of training
+            from mlcl.data import sources
 
-            source = sources.open_source(spec, Path(workflow.basedir))
-            check_tasks(experiment, name, pack.sizes(source))
+            check_tasks(
+                experiment, name, sources.foreseen(spec, Path(workflow.basedir))
+            )
     except UserError as error:
         raise WorkflowError(str(error)) from None
     except OSError as error:
