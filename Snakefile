@@ -29,18 +29,6 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-localrules:
-    all,
-    data,
-    train,
-    features,
-    evaluate,
-    tables,
-    figures,
-    report,
-    tensorboard,
-
-
 rule all:
     default_target: True
     input:

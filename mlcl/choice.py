@@ -31,7 +31,7 @@ def choose(rows: pd.DataFrame, levels: range) -> dict[Key, str]:
     for key, some in rows.groupby(KEYS[:-1]):
         accuracies = some.pivot(index="episode", columns="representation", values="accuracy")[ensembles(levels)]
         best = accuracies.mean().idxmax()
-        gain, half_width = statistics.difference(accuracies[best], accuracies[last])
+        gain, half_width = statistics.interval(accuracies[best] - accuracies[last])
         chosen[key] = best if gain > half_width else last
     return chosen
 

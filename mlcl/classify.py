@@ -185,10 +185,10 @@ def _expected(
     return found
 
 
-def listed(problems: Sequence[str], most: int = 3) -> str:
-    """Some of them in a line."""
-    more = f"; and {len(problems) - most} more" if len(problems) > most else ""
-    return "; ".join(problems[:most]) + more
+def listed(problems: Sequence[str]) -> str:
+    """Three of them in a line."""
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return "; ".join(problems[:3]) + more
 
 
 def left_out(supports: list[Tensor], labels: Tensor, way: int) -> Tensor:

@@ -397,6 +397,11 @@ class Evaluation(Part):
         return self.choose or self.weigh
 
     @property
+    def solves_subsets(self) -> bool:
+        """Whether ensembles of some of the levels solve the episodes: to be shown, or to be chosen from."""
+        return self.subsets or self.choose
+
+    @property
     def centred(self) -> bool:
         """Whether the mean of the base classes' images is taken off the features."""
         return any(name.endswith("centre") for name in self.processing)

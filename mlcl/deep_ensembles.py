@@ -13,10 +13,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from mlcl import config, evaluations, features, representations, results, solve
+from mlcl import config, evaluations, features, results, solve
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
-from mlcl.evaluate import classifiers, frames, make_tasks, progress
+from mlcl.evaluate import asked, classifiers, frames, make_tasks, progress
 from mlcl.fingerprint import fingerprint
 
 CODE = fingerprint("deep_ensembles")  # now, as in extract.py
@@ -54,12 +54,10 @@ def evaluate(
                 )
                 for task, one in zip(tasks, found, strict=True)
             ]
-            subsets = spec.subsets or spec.choose
-            solved = solve.together(encoders, episodes, classifiers(spec), threads, bar.advance, subsets)
+            solved = solve.together(encoders, episodes, classifiers(spec), threads, bar.advance, spec.solves_subsets)
             tables += frames(shot, processing, solved)
     rows, levels = pd.concat(tables, ignore_index=True), range(1, len(tasks[0].bank.dims) + 1)
-    wanted = representations.names(levels, spec.subsets, spec.choose, spec.weigh)
-    evaluations.write(out, run, rows[rows["representation"].isin(wanted)], spec, packed.identity, made_by)
+    evaluations.write(out, run, asked(rows, spec, levels), spec, packed.identity, made_by)
 
 
 def identity(members: Sequence[evaluations.Found]) -> tuple[evaluations.Run, dict[str, str]]:

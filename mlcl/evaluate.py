@@ -56,9 +56,7 @@ def evaluate(
     rows, levels = _solve(make_tasks(packed, folder, spec, device), spec, run, threads, weights)
     if chosen:
         rows = choice.add(rows, chosen)
-        wanted = representations.names(levels, spec.subsets, spec.choose, spec.weigh)
-        rows = rows[rows["representation"].isin(wanted)]
-    evaluations.write(out, run, rows, spec, packed.identity, made_by, chosen, weights)
+    evaluations.write(out, run, asked(rows, spec, levels), spec, packed.identity, made_by, chosen, weights)
 
 
 class Task(NamedTuple):
@@ -80,12 +78,12 @@ def _solve(
     weights: dict[evaluations.Key, list[float]] | None = None,
 ) -> tuple[pd.DataFrame, range]:
     """The rows of `evaluate` for one split, and the numbers of the levels."""
-    tables, subsets = [], spec.subsets or spec.choose
+    tables = []
     with progress(spec, run) as bar:
         for shot, processing, bank, support, episodes in tasks:
             of_levels = weights and {name: weights[shot, processing, name] for name in spec.classifiers}
             found = solve.accuracies(
-                bank, episodes, classifiers(spec), support, threads, bar.advance, subsets, of_levels
+                bank, episodes, classifiers(spec), support, threads, bar.advance, spec.solves_subsets, of_levels
             )
             tables += frames(shot, processing, found)
     return pd.concat(tables, ignore_index=True), range(1, len(bank.dims) + 1)
@@ -113,6 +111,12 @@ def frames(shot: int, processing: str, found: Mapping[tuple[str, str], np.ndarra
         )
         for key, values in found.items()
     ]
+
+
+def asked(rows: pd.DataFrame, spec: config.Evaluation, levels: range) -> pd.DataFrame:
+    """Without the representations that were solved for others to be chosen from."""
+    wanted = representations.names(levels, spec.subsets, spec.choose, spec.weigh)
+    return rows[rows["representation"].isin(wanted)]
 
 
 def classifiers(spec: config.Evaluation) -> dict[str, solve.Classifier]:

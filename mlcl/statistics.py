@@ -66,21 +66,6 @@ def summarize(accuracies: ArrayLike) -> Summary:
     return Summary(*interval(values.mean(axis=0)), *spread)
 
 
-def difference(first: ArrayLike, second: ArrayLike) -> tuple[float, float]:
-    """Mean and half-width of the 95% interval of `first` - `second`, both [episodes], place i being the same task.
-
-    The interval is over the episodes' differences, so that what makes an episode easy or hard for both sides drops
-    out. Raises `UserError` where the two did not meet the same number of episodes, and as `interval` does.
-    """
-    first, second = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    if first.shape != second.shape:
-        raise UserError(
-            f"a paired difference needs the same episodes on both sides, given {first.size} and {second.size}; "
-            "run mlcl evaluate for both with the same config"
-        )
-    return interval(first - second)
-
-
 class Effect(NamedTuple):
     """What a difference between methods comes to, in the unit of the accuracies."""
 
@@ -102,10 +87,9 @@ def effect(differences: ArrayLike) -> Effect:
     Episodes are averaged over the seeds, as in `summarize`. Raises `UserError` as `interval` does.
     """
     values = np.asarray(differences, dtype=float)
+    mean, half_width, _, over_seeds = summarize(values)
     by_episode = values.mean(axis=0)
-    mean, half_width = interval(by_episode)
     p = _two_sided(by_episode) if half_width > 0 else float(mean == 0)  # all equal: 1 of no difference at all, else 0
-    over_seeds = interval(values.mean(axis=1))[1] if len(values) > 1 else np.nan
     return Effect(mean, half_width, p, *_bootstrap(by_episode), over_seeds)
 
 

@@ -72,7 +72,7 @@ def test_gains_are_the_paired_differences_of_ensemble_and_last_level(study):
             ].mean(axis=0)
             for representation in ("mean_probability", "level4")
         )
-        assert (row.difference, row.ci95) == pytest.approx(statistics.difference(ensemble, last))
+        assert (row.difference, row.ci95) == pytest.approx(statistics.interval(ensemble - last))
         assert len(row.by_seed) == 2
         assert row.by_seed.mean() == pytest.approx(row.difference)
 
@@ -120,7 +120,7 @@ def test_gains_are_of_what_the_validation_classes_taught_too(tmp_path, monkeypat
         study.results.accuracies[Cell(row.dataset, names[row.title], row.shot, "l2", "nearest_centroid", name)][0]
         for name in ("weighted", "level4")
     )
-    assert (row.difference, row.ci95) == pytest.approx(statistics.difference(weighted, last))
+    assert (row.difference, row.ci95) == pytest.approx(statistics.interval(weighted - last))
 
 
 @pytest.mark.parametrize("draw", [roles.shots, accuracy.levels])

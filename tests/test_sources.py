@@ -96,7 +96,7 @@ def test_files_that_two_layouts_share_begin_none(tmp_path, fetched, names, begun
 def test_what_a_download_would_not_complete_is_left_to_the_reader(tmp_path, fetched, name, names):
     for file in names:
         (tmp_path / file).write_bytes(b"")
-    assert download.complete(catalogue.DATASETS[name], tmp_path) == tmp_path
+    assert download.complete(catalogue.PUBLIC[name], tmp_path) == tmp_path
     assert fetched == []
 
 
@@ -108,7 +108,7 @@ def test_what_only_a_person_can_fetch_is_asked_for(tmp_path):
 def test_every_source_has_a_reader_and_every_public_one_an_entry(tmp_path):
     kinds = {kind.model_fields["source"].annotation.__args__[0] for kind in config.Raw.__subclasses__()} | {"glyphs"}
     assert kinds == set(sources.MODULES)
-    assert set(catalogue.PUBLIC.values()) == set(catalogue.DATASETS)
+    assert kinds - {"glyphs", "folder"} == set(catalogue.PUBLIC)
 
 
 def test_a_folder_of_ones_own_takes_no_copy(tmp_path):

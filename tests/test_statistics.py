@@ -1,4 +1,4 @@
-"""Intervals against scipy's, paired differences and training seeds against their definitions."""
+"""Intervals against scipy's, effects and training seeds against their definitions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from mlcl.errors import UserError
 
 fractions = st.floats(0, 1, allow_subnormal=False)
 vectors = st.integers(2, 40).flatmap(lambda n: arrays(float, n, elements=fractions))
-pairs = st.integers(2, 40).flatmap(lambda n: st.tuples(*[arrays(float, n, elements=fractions)] * 2))
 by_seed = st.tuples(st.integers(2, 4), st.integers(2, 40)).flatmap(
     lambda shape: arrays(float, shape, elements=fractions)
 )
@@ -55,29 +54,6 @@ def test_interval_needs_two_episodes(few):
 def test_interval_refuses_nan():
     with pytest.raises(UserError, match="not a number"):
         statistics.interval([0.5, np.nan])
-
-
-@given(pairs)
-def test_difference_is_the_interval_of_the_differences(pair):
-    first, second = pair
-    mean, half_width = statistics.difference(first, second)
-    assert (mean, half_width) == statistics.interval(first - second)
-    assert mean == pytest.approx(first.mean() - second.mean(), abs=1e-12)
-    assert statistics.difference(second, first) == pytest.approx((-mean, half_width), abs=1e-12)
-    assert statistics.difference(first, first) == (0, 0)
-
-
-def test_difference_leaves_out_what_the_sides_share():
-    rng = np.random.default_rng(0)
-    task, own = rng.normal(0.5, 0.1, 600), rng.normal(0, 0.01, (2, 600))
-    _, paired = statistics.difference(task + own[0], task + own[1])
-    _, alone = statistics.interval(task + own[0])
-    assert paired < alone / 4
-
-
-def test_difference_needs_the_same_episodes():
-    with pytest.raises(UserError, match="same episodes on both sides, given 3 and 2"):
-        statistics.difference([0.1, 0.2, 0.3], [0.1, 0.2])
 
 
 @given(by_seed)

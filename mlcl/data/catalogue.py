@@ -25,6 +25,7 @@ class File:
 @dataclass(frozen=True)
 class Dataset:
     name: str
+    """What its folder in data/raw is called."""
     licence: str
     citation: str
     layouts: tuple[tuple[File, ...], ...]
@@ -258,17 +259,16 @@ CUB = Dataset(
     ),
 )
 
-DATASETS = {dataset.name: dataset for dataset in (MINI_IMAGENET, TIERED_IMAGENET, CIFAR_100, OMNIGLOT, CUB)}
-IMAGENET = (MINI_IMAGENET.name, TIERED_IMAGENET.name)  # also their sources in the config
-# By the source in the config, what each is called here and below data/raw.
+# By the source in the config.
 PUBLIC = {
-    "mini-imagenet": "mini-imagenet",
-    "tiered-imagenet": "tiered-imagenet",
-    "cifar-fs": "cifar-100",
-    "fc100": "cifar-100",
-    "omniglot": "omniglot",
-    "cub": "cub-200-2011",
+    "mini-imagenet": MINI_IMAGENET,
+    "tiered-imagenet": TIERED_IMAGENET,
+    "cifar-fs": CIFAR_100,
+    "fc100": CIFAR_100,
+    "omniglot": OMNIGLOT,
+    "cub": CUB,
 }
+IMAGENET = ("mini-imagenet", "tiered-imagenet")  # sources, too
 # By the source in the config, of each split the number of classes and the images of the smallest, as far as published.
 SIZES = {
     "mini-imagenet": {"train": (64, 600), "val": (16, 600), "test": (20, 600)},

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw
 
-from mlcl.data.catalogue import DATASETS, PUBLIC
+from mlcl.data.catalogue import PUBLIC
 from mlcl.data.glyphs import Face
 from mlcl.data.images import resize
 from mlcl.data.packed import SPLITS, Packed
@@ -72,7 +72,7 @@ def facts(packed: Packed) -> dict[str, Any]:
     `image` is [H, W, C]; `equal` as in `Twins`; `sha256` is of the files of the packed form.
     """
     source = packed.manifest["dataset"]["source"]
-    known = DATASETS[PUBLIC[source]] if source in PUBLIC else OWN.get(source, UNKNOWN)
+    known = PUBLIC.get(source) or OWN.get(source, UNKNOWN)
     counts = packed.classes.groupby("split")["count"].agg(["size", "sum"])
     return {
         "name": packed.folder.resolve().name,

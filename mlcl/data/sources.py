@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlcl import config
-from mlcl.data.catalogue import DATASETS, IMAGENET, PUBLIC, SIZES, Dataset
+from mlcl.data.catalogue import IMAGENET, PUBLIC, SIZES, Dataset
 from mlcl.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,18 +38,19 @@ def open_source(spec: config.Dataset, root: Path, copy: Path | None = None) -> S
         return module.source(spec)
     if copy is not None and not copy.exists():
         raise UserError(f"--from: {copy} does not exist")
-    folder = root.resolve() / Path(spec.path or f"data/raw/{PUBLIC[spec.source]}").expanduser()
-    if spec.source in PUBLIC and (copy is not None or spec.path is None):
+    public = PUBLIC.get(spec.source)
+    folder = root.resolve() / Path(spec.path or f"data/raw/{public.name}").expanduser()
+    if public and (copy is not None or spec.path is None):
         from mlcl.data.download import complete
 
-        folder = complete(DATASETS[PUBLIC[spec.source]], folder, copy)
+        folder = complete(public, folder, copy)
     elif copy is not None:
         raise UserError(f"--from: {spec.source} is read where it lies; set its path instead")
     try:
         return module.source(spec, folder)
     except UserError as error:
         if spec.source in IMAGENET:  # the others' archives are read
-            raise UserError(f"{error}{_elsewhere(DATASETS[PUBLIC[spec.source]], folder)}") from error
+            raise UserError(f"{error}{_elsewhere(public, folder)}") from error
         raise
 
 

@@ -53,7 +53,7 @@ def gain(gains: pd.DataFrame) -> dict[str, bytes]:
 def shots(results: pd.DataFrame) -> dict[str, bytes]:
     """Accuracy against the number of shots, with 95% intervals: a column a data set.
 
-    `results` holds one row per dataset, title, shot and representation, which is one of `FULL` and `HOLLOW`, with
+    `results` holds one row per dataset, title, shot and representation, of which `FULL` and `HOLLOW` are drawn, with
     `mean` and `ci95` in percent. Returns the bytes of an SVG and a PNG.
     """
     datasets, titles = (list(results[key].unique()) for key in ("dataset", "title"))
@@ -84,8 +84,8 @@ def episodes(accuracies: Mapping[tuple[str, int, str, str], np.ndarray]) -> dict
     """How the accuracies of single episodes are spread: a box a role, its line the median, whiskers from the 5th to the
     95th percentile; a row a shot, a column a data set.
 
-    `accuracies` are in percent, of any shape, by dataset, shot, title and role, which is one of `FULL` and `HOLLOW`.
-    Returns the bytes of an SVG and a PNG.
+    `accuracies` are in percent, of any shape, by dataset, shot, title and role, of which `FULL` and `HOLLOW` are
+    drawn. Returns the bytes of an SVG and a PNG.
     """
     datasets, numbers, titles = (list(dict.fromkeys(key[i] for key in accuracies)) for i in range(3))
     with styled():
