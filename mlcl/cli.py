@@ -45,7 +45,7 @@ def data(given: argparse.Namespace) -> None:
 
     name, spec = _dataset(given.name)
     out = given.out or PACKED / name
-    definition.check(out, spec)
+    definition.check(out, definition.of(spec))
     pack(sources.open_source(spec, given.root, given.copy), out)
 
 

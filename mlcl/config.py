@@ -456,7 +456,7 @@ class Experiment(Part):
     sweeps: dict[Name, Sweep] = {}
     """What is varied around the methods: the table of sweeps compares each variant with its method."""
     evaluation: Evaluation = Evaluation()
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), Once] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1), Once] = (0,)
     """One training per data set, method and seed."""
     deep_ensembles: bool = False
     """Whether the encoders of each method, one a seed, solve the tasks together, too, by the mean of their class

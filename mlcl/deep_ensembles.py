@@ -8,6 +8,7 @@ averaged; chosen levels and weights are every encoder's own.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -82,6 +83,10 @@ def _check(
             raise UserError(f"{path}: is no run of another seed of the method of {members[0]}; give one a seed")
         seen.add(one.run)
         results.check_protocol(path, one.protocol, spec)
+        asked_for = set(product(spec.shots, spec.processing, spec.classifiers))
+        for key, learnt in {"choose": one.chosen, "weigh": one.weights}.items():
+            if getattr(spec, key) and not asked_for <= set(learnt):
+                raise UserError(f"{path}: was evaluated without {key}, or in part; run mlcl evaluate again")
         file = folder / f"{spec.split}.npy"
         if features.load(file).made_by.get("model") != one.made_by.get("model"):
             raise UserError(f"{file}: is not of the encoder of {path}; make both again")

@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -52,7 +53,7 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     packed = {}
     for name, dataset in experiment.datasets.items():
         folder = files.manifest(name).parent
-        if manifest := definition.check(folder, dataset):
+        if manifest := definition.check(folder, definition.of(dataset)):
             episodes.check_tasks(experiment, name, manifest["splits"])
         else:
             with Stage(f"data {name}", deadline):
@@ -70,7 +71,7 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         encoder = experiment.encoder_of(name)
         trained_on = packed[encoder.partition("/")[0]]
         model, evaluation = files.model(encoder), files.evaluation(name)
-        folder, copies = files.features(name, spec.split).parent, files.features(name, "copies")
+        folder = files.features(name, spec.split).parent
         known, taught_by = files.records(encoder) / "run.json", experiment.teacher(encoder)
         teacher = files.model(taught_by) if taught_by else None
         if model.exists():
@@ -94,22 +95,12 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                     teacher,
                 )  # fmt: skip
             until = math.inf  # what is left of this run takes seconds, and elsewhere the model may not be at hand
-        made_by = {"model": sha256(model), "extract": extract.CODE}
-        solved_by = made_by | {"evaluate": CODE}
+        solved_by = {"model": sha256(model), "extract": extract.CODE, "evaluate": CODE}
         evaluated = _evaluated(evaluation, spec, experiment.recipes[method], data, solved_by) and (
             files.choices(name).exists() or not spec.choose
         )
-        if not evaluated:  # by features that are all of one precision: copies are about to be made in this one
-            precision = experiment.recipes[method].training.precision
-            made_by["precision"] = hardware.precision(devices[0], precision)
-        if not all([_extracted(files.features(name, split), split, data, made_by) for split in spec.splits]):
-            with Stage(f"features {name}", until):
-                extract.extract(data.folder, model, devices[0], folder, spec.splits)
-        if spec.support_copies and not evaluated:  # those that are there may be of another evaluation's seed
-            with Stage(f"copies {name}", until):
-                extract.extract_copies(
-                    data.folder, model, spec.split, spec.support_copies, spec.seed, devices[0], copies
-                )
+        precision = None if evaluated else hardware.precision(devices[0], experiment.recipes[method].training.precision)
+        _represent(name, files, model, data, spec, devices[0], precision, until)
         if not evaluated:
             with Stage(f"evaluate {name}", until):
                 evaluate(
@@ -125,6 +116,10 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         if evaluation.exists() and not all(model.exists() for model in models):  # as git brings them
             results.check(evaluation, spec, recipe, data.identity, {"model": solved_by["model"]})
         elif not _evaluated(evaluation, spec, recipe, data, solved_by):
+            if spec.support_copies and all(model.exists() for model in models):  # copies go first to save room
+                precision = hardware.precision(devices[0], recipe.training.precision)
+                for seed, model in zip(seeds, models, strict=True):
+                    _represent(seed, files, model, data, spec, devices[0], precision, deadline)
             with Stage(f"evaluate {name}", deadline):
                 folders = [files.features(seed, spec.split).parent for seed in seeds]
                 deep_ensembles.evaluate(
@@ -132,12 +127,35 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                 )
 
 
-def _extracted(path: Path, split: str, data: Packed, made_by: Mapping[str, str]) -> bool:
-    """Whether there are features of the split, made by that encoder and code."""
+def _represent(
+    name: str,
+    files: Files,
+    model: Path,
+    data: Packed,
+    spec: config.Evaluation,
+    device: torch.device,
+    precision: str | None,
+    until: float,
+) -> None:
+    """Extract the features that a run lacks; with a `precision` those to solve episodes by, all of them in that one,
+    the support images' copies too."""
+    made_by = {"model": sha256(model), "extract": extract.CODE} | ({"precision": precision} if precision else {})
+    wanted = {files.features(name, split): features.origin(data, split) for split in spec.splits}
+    if not all([_extracted(path, of, made_by) for path, of in wanted.items()]):
+        with Stage(f"features {name}", until):
+            extract.extract(data.folder, model, device, files.features(name, spec.split).parent, spec.splits)
+    copies, of = files.features(name, "copies"), features.origin(data, spec.split, spec.support_copies, spec.seed)
+    if precision and spec.support_copies and not _extracted(copies, of, made_by):
+        with Stage(f"copies {name}", until):
+            extract.extract_copies(data.folder, model, spec.split, spec.support_copies, spec.seed, device, copies)
+
+
+def _extracted(path: Path, of: Mapping[str, Any], made_by: Mapping[str, str]) -> bool:
+    """Whether there are features of these images, made by that encoder and code."""
     if not path.exists():
         return False
     try:
-        return made_by.items() <= features.load(path, features.origin(data, split)).made_by.items()
+        return made_by.items() <= features.load(path, of).made_by.items()
     except UserError as error:
         print(f"{error}: made again", file=sys.stderr, flush=True)
         return False

@@ -62,9 +62,9 @@ def figures(experiment: Experiment, results: Files) -> Iterator[Step]:
     for dataset in experiment.datasets:
         shown = [f"{dataset}/{method}/{experiment.seeds[0]}" for method in drawn_methods(experiment)]
         features = tuple(results.features(run, experiment.evaluation.split) for run in shown)
-        log = results.log(f"figures/{dataset}")
+        log = results.log(f"figures/{dataset}/features")
         yield Step(f"draw features {dataset}", folder / dataset / "embedding.png", log, features)
-        log = results.log(f"figures/{dataset}-data")
+        log = results.log(f"figures/{dataset}/data")
         yield Step(f"draw data {dataset}", folder / dataset / "sheet.png", log, (results.manifest(dataset),))
 
 

@@ -8,8 +8,11 @@ import stat
 import struct
 import tarfile
 import tempfile
+import threading
+import time
 import tracemalloc
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -344,9 +347,30 @@ def test_a_folder_is_unpacked_once_and_then_left_alone(tmp_path):
     assert contents(folder) == {"a.txt": FILES["data/a.txt"], "sub/b.bin": FILES["data/sub/b.bin"]}
     archive.unlink()
     assert unpacked(archive, folder) == folder
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["data"]
     with pytest.raises(UserError, match=r"other: is missing, and so is other\.zip beside it; put either there"):
         unpacked(tmp_path / "other.zip", tmp_path / "other")
+
+
+def test_who_comes_while_it_is_unpacked_waits_and_what_one_that_was_killed_left_goes(tmp_path, monkeypatch):
+    (tmp_path / ".data.killed" / "all").mkdir(parents=True)
+    archive = tmp_path / "x.zip"
+    archive.write_bytes(zipped(FILES.items()))
+    calls, begun, whole = [], threading.Event(), archives.unpack
+
+    def slowly(*arguments):
+        calls.append(arguments)
+        begun.set()
+        time.sleep(0.2)
+        whole(*arguments)
+
+    monkeypatch.setattr(archives, "unpack", slowly)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(unpacked, archive, tmp_path / "data")
+        begun.wait()
+        assert unpacked(archive, tmp_path / "data") == first.result()
+    assert len(calls) == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"x.zip", "data", ".data.lock"}
 
 
 def test_what_an_archive_cut_off_gave_is_not_taken_for_its_folder(tmp_path):
@@ -356,7 +380,7 @@ def test_what_an_archive_cut_off_gave_is_not_taken_for_its_folder(tmp_path):
     for _ in range(2):
         with pytest.raises(UserError, match=r"data\.tar: is no zip or tar archive, or a broken one"):
             unpacked(archive, folder)
-    assert [path.name for path in tmp_path.iterdir()] == ["data.tar"]
+    assert [path.name for path in tmp_path.glob("[!.]*")] == ["data.tar"]
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
@@ -366,4 +390,4 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     with pytest.raises(UserError, match=r"data\.zip: cannot be unpacked to .*data \("):
         unpacked(archive, folder)
     assert folder.read_text() == "a file"
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("[!.]*"))) == 2

@@ -106,6 +106,7 @@ def test_methods_inherit_key_by_key(write_config):
             {"deep_ensembles": True},
             "deep_ensembles: are of one encoder a seed; give seeds two or more, as in [0, 1, 2]",
         ),
+        ({"seeds": [2**63]}, "seeds.0: Input should be less than 9223372036854775808"),
         ({"seeds": [0, 1, 0]}, "config.yaml: seeds: has 0 twice; keep one (given: [0, 1, 0])"),
         ({"evaluation.shots": [5, 5]}, "evaluation.shots: has 5 twice; keep one"),
         ({"training.epochs": True}, "config.yaml: training.epochs: must be a whole number (given: True)"),

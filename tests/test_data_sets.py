@@ -547,12 +547,12 @@ def test_another_folder_is_another_data_set(tmp_path):
     for name in ("one", "other"):
         write_folder(tmp_path / name, [f"c{i}" for i in range(10)])
     data = packed(folder.source(spec(tmp_path / "one"), tmp_path / "one"), tmp_path / "packed")
-    assert definition.check(data.folder, spec(tmp_path / "one")) == data.manifest
+    assert definition.check(data.folder, definition.of(spec(tmp_path / "one"))) == data.manifest
     with pytest.raises(UserError, match="was packed from another definition"):
-        definition.check(data.folder, spec(tmp_path / "other"))
+        definition.check(data.folder, definition.of(spec(tmp_path / "other")))
     (data.folder / "manifest.json").write_text("{")
     with pytest.raises(UserError, match=r"manifest\.json: is damaged \(.*\); delete the folder to pack it again"):
-        definition.check(data.folder, spec(tmp_path / "one"))
+        definition.check(data.folder, definition.of(spec(tmp_path / "one")))
 
 
 def test_a_public_data_set_is_the_same_wherever_its_files_lie():
@@ -607,7 +607,7 @@ def test_a_photograph_with_a_tag_of_the_wrong_type_is_turned_too():
 
 
 def test_whatever_pillow_raises_names_the_image(monkeypatch):
-    def failing(image):
+    def failing(image, bits):
         raise AttributeError("no such thing")
 
     monkeypatch.setattr(images, "_opaque", failing)
@@ -621,6 +621,19 @@ def test_of_16_bits_the_upper_8_are_kept(crop, mode):
     Image.fromarray(ramp).save(file, "png")
     found = images.decode(file.getvalue(), "x", 16, crop=crop, mode=mode)
     assert (found == (ramp >> 8)[..., None]).all()
+
+
+def test_of_the_12_bits_of_a_tiff_too():
+    """Which Pillow reads, and does not write: two pixels in three bytes, after a table of entries of twelve."""
+    entries = {256: 2, 257: 1, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: 1, 279: 3}
+    table = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in entries.items())
+    tiff = struct.pack("<2sHIH", b"II", 42, 8, len(entries)) + table + bytes(4)
+    tiff = tiff.ljust(entries[273], b"\0") + bytes([0xF8, 0x70, 0x21])  # 0xf87 and 0x021
+    for crop in (False, True):
+        with Image.open(io.BytesIO(tiff)) as image:
+            assert np.asarray(image).tolist() == [[0xF87, 0x021]]
+            assert np.asarray(images._opaque(image, images._bits(image))).tolist() == [[0xF8, 0x02]]
+        assert images.decode(tiff, "x", 1, crop=crop).max() > 100
 
 
 def test_more_bits_are_refused():

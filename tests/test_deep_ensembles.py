@@ -127,13 +127,18 @@ def test_what_does_not_belong_together_is_named(tiny_data, members, tmp_path):
     (first, second), (one, two) = members
     other = tmp_path / "other.parquet"
     evaluate.evaluate(tiny_data, second, SPEC, ("tiny", "theirs", 1), CPU, other, tmp_path / "choices")
-    wider = SPEC.model_copy(update={"way": 4})
+    wider, more = SPEC.model_copy(update={"way": 4}), SPEC.model_copy(update={"shots": (1, 2, 5)})
+    plain = tmp_path / "plain.parquet"
+    unasked = SPEC.model_copy(update={"choose": False, "weigh": False})
+    evaluate.evaluate(tiny_data, second, unasked, ("tiny", "mine", 1), CPU, plain)
     for folders, files, spec, message in (
         ([first], [one, two], SPEC, "1 folders of features for 2 evaluations; give one for each"),
         ([first, second], [one, other], SPEC, rf"{other}: is no run of another seed of the method of {one}"),
         ([first, first], [one, one], SPEC, rf"{one}: is no run of another seed of the method of {one}"),
         ([second, first], [one, two], SPEC, rf"{second}/test.npy: is not of the encoder of {one}; make both again"),
         ([first, second], [one, two], wider, rf"{one}: was evaluated with way 3, where the config asks for 4"),
+        ([first, second], [one, plain], SPEC, rf"{plain}: was evaluated without choose, or in part"),
+        ([first, second], [one, two], more, rf"{one}: was evaluated without choose, or in part; run mlcl evaluate"),
     ):
         with pytest.raises(UserError, match=message):
             deep_ensembles.evaluate(tiny_data, folders, files, spec, CPU, tmp_path / "out")

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 
@@ -261,12 +260,20 @@ def test_data_are_told_apart_by_images_and_labels():
         assert identity(checksums) != identity(checksums | {name: "2"})
 
 
-def test_who_waited_does_not_take_the_same_images_of_another_definition(tmp_path, monkeypatch):
-    monkeypatch.setattr(packing, "alone", lambda *_: nullcontext(True))
+def test_data_of_another_definition_stay_also_where_they_were_packed_meanwhile(tmp_path):
     _, given = source()
     pack(given, tmp_path)
-    pack(replace(given, provenance={"dataset": {"source": "there"}}), tmp_path)
-    assert Packed(tmp_path).manifest["dataset"] == {"source": "there"}
+    with pytest.raises(UserError, match="was packed from another definition"):
+        pack(replace(given, provenance={"dataset": {"source": "there"}}), tmp_path)
+    assert Packed(tmp_path).manifest["dataset"] == {"source": "here"}
+
+
+@pytest.mark.parametrize("name", ["images.npy", "labels.npy"])
+def test_an_empty_file_is_no_packed_data_set(tmp_path, name):
+    pack(source()[1], tmp_path)
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UserError, match="holds no packed data set, or not all of it"):
+        Packed(tmp_path)
 
 
 def test_two_that_pack_the_same_at_once(tmp_path):
@@ -294,5 +301,5 @@ def test_two_that_pack_the_same_at_once(tmp_path):
         first = pool.submit(pack, given, tmp_path / "both")
         while not (tmp_path / "both" / "images.npy.part").exists():
             time.sleep(0.01)
-        pool.submit(pack, replace(other, provenance={"dataset": {"source": "there"}}), tmp_path / "both").result()
+        pool.submit(pack, other, tmp_path / "both").result()
     assert (tmp_path / "both" / "images.npy").read_bytes() == (tmp_path / "alone" / "images.npy").read_bytes()

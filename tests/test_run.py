@@ -131,13 +131,12 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
     config.write_text(experiment.model_dump_json())
     cli.main(["run", str(config), "--root", str(tmp_path)])
     changed = [path for path, when in before.items() if path.stat().st_mtime_ns != when]
-    made = (results.evaluation(RUNS[1]), results.choices(RUNS[1]), results.features(RUNS[1], "copies"))
-    assert set(changed) == set(made)
+    assert set(changed) == {results.evaluation(RUNS[1]), results.choices(RUNS[1])}
     assert results.evaluation(RUNS[1]).read_bytes() == whole.evaluation(RUNS[1]).read_bytes()
 
     # An evaluation of another kind is made again, here with what stood there before.
     more = Experiment.parse(CONFIG | {"evaluation": CONFIG["evaluation"] | {"queries": 6, "subsets": True}}, "test")
-    with pytest.raises(UserError, match=r"time is up before copies .*; run again to continue"):
+    with pytest.raises(UserError, match=r"time is up before evaluate .*; run again to continue"):
         run(more, tmp_path, max_minutes=0)
     assert results.evaluation(RUNS[0]).read_bytes() == whole.evaluation(RUNS[0]).read_bytes()
     capsys.readouterr()
@@ -337,6 +336,19 @@ def test_deep_ensembles_are_solved_when_their_members_are(tiny_data, tmp_path, c
     )
     run(experiment, tmp_path, max_minutes=60)
     assert evaluations.read(together).made_by == {"model": found.made_by["model"]}
+
+
+def test_deep_ensembles_get_the_copies_that_went_to_save_room(tiny_data, tmp_path):
+    values = CONFIG | {"sweeps": {}, "seeds": [0, 1], "deep_ensembles": True}
+    experiment, results = Experiment.parse(values, "test"), Files(tmp_path, "spell")
+    place(tiny_data, tmp_path)
+    run(experiment, tmp_path, max_minutes=60)
+    together = results.evaluation("tiny/cross_entropy/0+1")
+    before = together.read_bytes()
+    shutil.rmtree(tmp_path / "results" / "spell" / "features")
+    together.unlink()
+    run(experiment, tmp_path, max_minutes=60)
+    assert together.read_bytes() == before
 
 
 def test_evaluations_that_git_brings_are_of_the_record_beside_them_and_of_the_data(tiny_data, tmp_path):

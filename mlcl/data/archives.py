@@ -6,6 +6,7 @@ import bz2
 import gzip
 import os
 import re
+import shutil
 import stat
 import tarfile
 import tempfile
@@ -18,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from mlcl.errors import UserError
+from mlcl.files import alone
 
 CHUNK = 1 << 20
 MOST_MEMBERS = 2_000_000
@@ -58,7 +60,8 @@ def unpack(archive: Path, into: Path, limit_bytes: int, members: Callable[[str],
 
 
 def unpacked(archive: Path, folder: Path) -> Path:
-    """`folder`, which stands at the top of `archive` and beside it: unpacked from it where it is not there yet.
+    """`folder`, which stands at the top of `archive` and beside it: unpacked from it where it is not there yet, by one
+    process while others wait.
 
     Raises `UserError` as `unpack` does, and where neither is there.
     """
@@ -66,12 +69,21 @@ def unpacked(archive: Path, folder: Path) -> Path:
         if not archive.exists():
             raise UserError(f"{folder}: is missing, and so is {archive.name} beside it; put either there")
         try:
-            with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as temporary:
-                unpack(archive, Path(temporary, "all"), LARGEST, lambda name: name.startswith(f"{folder.name}/"))
-                os.replace(Path(temporary, "all", folder.name), folder)
+            with alone(folder, "unpacking it"):
+                if not folder.is_dir():
+                    _unpack_beside(archive, folder)
         except OSError as error:
             raise UserError(f"{archive}: cannot be unpacked to {folder} ({error}); make room for it there") from error
     return folder
+
+
+def _unpack_beside(archive: Path, folder: Path) -> None:
+    prefix = f".{folder.name}."
+    for leftover in folder.parent.glob(f"{prefix}*/"):  # of one that was killed
+        shutil.rmtree(leftover)
+    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as temporary:
+        unpack(archive, Path(temporary, "all"), LARGEST, lambda name: name.startswith(f"{folder.name}/"))
+        os.replace(Path(temporary, "all", folder.name), folder)
 
 
 @dataclass

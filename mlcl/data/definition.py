@@ -15,10 +15,10 @@ def of(spec: config.Dataset) -> dict[str, Any]:
     return spec.model_dump(mode="json", exclude={} if isinstance(spec, config.Folder) else {"path"})
 
 
-def check(folder: Path, spec: config.Dataset) -> dict[str, Any] | None:
+def check(folder: Path, definition: dict[str, Any]) -> dict[str, Any] | None:
     """The manifest of the data packed in the folder, None where there is none.
 
-    Raises `UserError` where they are of another definition.
+    Raises `UserError` where they are of another definition than the one given, as `of` makes it of a spec.
     """
     path = folder / "manifest.json"
     if not path.exists():
@@ -28,7 +28,7 @@ def check(folder: Path, spec: config.Dataset) -> dict[str, Any] | None:
         dataset = manifest["dataset"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: is damaged ({error}); delete the folder to pack it again") from error
-    if dataset != of(spec):
+    if dataset != definition:
         raise UserError(
             f"{folder} was packed from another definition of {folder.name}, and other experiments may use it: "
             "give the data set another name in the config, or delete the folder to pack it again"

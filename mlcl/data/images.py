@@ -72,9 +72,9 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
     """An encoded image to uint8 [size, size, C], C being 3, or 1 for `mode` "L".
 
     The whole image is squeezed into the square, as the ImageNet subsets' makers did; with `crop` it is first turned as
-    the camera says that it was held, and its middle square taken. What is transparent shows white. Of 16 bits the upper
-    8 are kept. Raises `UserError` that calls it `name` where it cannot be decoded, has more bits, or is unreasonably
-    large.
+    the camera says that it was held, and its middle square taken. What is transparent shows white. Of 16 bits, or
+    the 12 of a TIFF, the upper 8 are kept. Raises `UserError` that calls it `name` where it cannot be decoded, has more
+    bits, or is unreasonably large.
     """
     try:
         with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
@@ -82,9 +82,10 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
                 raise UserError(f"{name}: is {image.width} x {image.height} pixels large; remove it, or shrink it")
             if image.mode in ("I", "F"):
                 raise UserError(f"{name}: has 32 bits a pixel; save it with 8 or 16")
+            bits = _bits(image)
             if crop:
                 image = _turned(image)
-            picture = _opaque(image).convert(mode)
+            picture = _opaque(image, bits).convert(mode)
     except UserError:
         raise
     except Exception as error:  # Pillow's readers fail in many ways on what is damaged
@@ -106,10 +107,16 @@ def _turned(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def _bits(image: Image.Image) -> int:
+    """Of a pixel of an "I;16" image: 16, but where a TIFF says that it has 12."""
+    tags = getattr(image, "tag_v2", {})
+    return max(np.atleast_1d(tags.get(ExifTags.Base.BitsPerSample, 16)))
+
+
+def _opaque(image: Image.Image, bits: int) -> Image.Image:
     """Eight bits a channel, on white."""
     if image.mode.startswith("I;16"):  # which Pillow would clip at 255
-        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
     if image.has_transparency_data:
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image

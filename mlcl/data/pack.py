@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mlcl.data import definition
 from mlcl.data.packed import FILES, SPLITS
 from mlcl.files import alone, clear_unfinished, naming, replacing, sha256
 from mlcl.fingerprint import fingerprint
@@ -78,9 +79,11 @@ def pack(source: Source, folder: Path) -> None:
 
     After a kill, packing goes on where it was, if neither the source nor its files nor the code have changed. While
     another process packs it into the same folder, it is waited for. Raises `UserError` where an image cannot be
-    decoded, ValueError where the source gives more or fewer images than it has labels.
+    decoded, or the folder holds data of another definition, ValueError where the source gives more or fewer images than
+    it has labels.
     """
     with alone(folder, "packing it") as waited:
+        definition.check(folder, source.provenance["dataset"])  # another experiment's, by now
         if not (waited and _is_of(source, folder)):
             _pack(source, folder)
 

@@ -48,7 +48,7 @@ class Packed:
             self.classes = pd.read_csv(self.folder / "classes.csv", keep_default_na=False, dtype={"class": str})
             self.images = np.load(self.folder / "images.npy", mmap_mode="r")
             self.labels = np.load(self.folder / "labels.npy")
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise UserError(
                 f"{self.folder}: holds no packed data set, or not all of it; make it with 'mlcl data'"
             ) from error

@@ -150,7 +150,8 @@ if workflow.is_main_process and experiment.published:
 def check_packed(name, spec):
     """Stop before any output is deleted where the data that is there does not fit the config."""
     try:
-        if manifest := definition.check(files.manifest(name).parent, spec):
+        folder = files.manifest(name).parent
+        if manifest := definition.check(folder, definition.of(spec)):
             check_tasks(experiment, name, manifest["splits"])
         elif workflow.is_main_process:  # not after hours of training
             from mlcl.data import sources
@@ -168,8 +169,10 @@ def link_packed(name):
     """Where another experiment has packed the data, this one need not."""
     manifest, link = files.manifest(name), files.folder / "packed" / f"{name}.json"
     if not manifest.exists():
+        if not workflow.is_main_process:  # a file system may show late what another machine has just packed
+            return
         link.unlink(missing_ok=True)
-        if (files.folder / "models" / name).exists() and workflow.is_main_process:
+        if (files.folder / "models" / name).exists():
             raise WorkflowError(
                 f"{manifest.parent}: is missing, and packed by this run it would have everything trained again; run "
                 f"'mlcl data {workflow.configfiles[-1]}:datasets.{name}' first, by which only what has changed is"

@@ -59,9 +59,9 @@ rule draw_features:
             figure=UNSEEN_FIGURES,
         ),
     log:
-        "logs/figures/{dataset}.log",
+        "logs/figures/{dataset}/features.log",
     benchmark:
-        "benchmarks/figures/{dataset}.tsv"
+        "benchmarks/figures/{dataset}/features.tsv"
     conda:
         "../envs/python.yaml"
     resources:
@@ -86,9 +86,9 @@ rule draw_data:
         classes=shown("figures/{dataset}/classes.png", "{dataset}"),
         facts="figures/{dataset}/data.json",
     log:
-        "logs/figures/{dataset}-data.log",
+        "logs/figures/{dataset}/data.log",
     benchmark:
-        "benchmarks/figures/{dataset}-data.tsv"
+        "benchmarks/figures/{dataset}/data.tsv"
     conda:
         "../envs/python.yaml"
     resources:
