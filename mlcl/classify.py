@@ -118,10 +118,10 @@ def classify(
             answers = [probabilities(solver, own) for solver, own in zip(solvers, found, strict=True)]
             sure, best = scaled(together(answers, used), scale).max(1)
             rows += zip([classes[i] for i in best], sure.tolist(), strict=True)
-    table = pd.DataFrame(rows, columns=["class", "probability"])
-    table.loc[[path in problems for path in asked]] = "", math.nan
-    # A file's name may be no UTF-8, which pandas' own texts must be.
-    table.insert(0, "file", pd.Series([str(path) for path in asked], dtype=object))
+    # Names of files and folders may be no UTF-8, which pandas' own texts must be.
+    files, found = (pd.Series(list(texts), dtype=object) for texts in (map(str, asked), (name for name, _ in rows)))
+    table = pd.DataFrame({"file": files, "class": found, "probability": [probability for _, probability in rows]})
+    table.loc[[path in problems for path in asked], ["class", "probability"]] = "", math.nan
     with replacing(out) as (temporary,):
         table.to_csv(temporary, index=False, float_format="%.4f", errors="surrogateescape")
     return Outcome(
@@ -245,10 +245,26 @@ def _equal(labels: Tensor) -> Tensor:
 
 def fit(supports: list[Tensor], labels: Tensor, way: int) -> list[tuple[Tensor, Tensor]]:
     """Weights [way, D_l] and intercepts [way, 1] of every level, from unit vectors [n, D_l] of supports."""
-    targets = F.one_hot(labels, way).T.float()
+    targets = F.one_hot(labels, way).T.double()
     targets *= len(labels) / way / targets.sum(1, keepdim=True)  # one on average
-    coefficients, intercepts = logistic.fit(torch.stack([level @ level.T for level in supports]), targets)
-    return [(a @ level, b) for a, level, b in zip(coefficients, supports, intercepts, strict=True)]
+    solved = []
+    for level in supports:
+        # One support against thousands has their weight together: single precision would not see the rest.
+        vectors = level.double()
+        (coefficients,), (intercepts,) = logistic.fit(Gram(vectors), targets)
+        solved.append(((coefficients @ vectors).float(), intercepts.float()))
+    return solved
+
+
+class Gram:
+    """The inner products of vectors [n, D], [1, n, n], by which others can be multiplied: of many vectors they would
+    not fit into memory."""
+
+    def __init__(self, vectors: Tensor):
+        self.vectors, self.shape = vectors, (1, len(vectors), len(vectors))
+
+    def __rmatmul__(self, other: Tensor) -> Tensor:
+        return other @ self.vectors @ self.vectors.T
 
 
 def probabilities(solver: list[tuple[Tensor, Tensor]], queries: list[Tensor]) -> Tensor:

@@ -169,6 +169,8 @@ def evaluate(given: argparse.Namespace) -> None:
     from mlcl.evaluate import evaluate
 
     spec = config.part(config.Evaluation, given.evaluation)
+    if given.choices and not spec.choose:
+        raise UserError("--choices: is for choose: true, and the evaluation has choose: false; leave it out")
     evaluate(
         given.data, given.features, spec, _run(given.run_name), hardware.devices(given.device)[0], given.out,
         given.choices, given.threads,

@@ -21,7 +21,8 @@ def compare(first: Path, second: Path, representations: Sequence[str] = ()) -> p
     lacks its representation.
     """
     one, two = evaluations.read(first), evaluations.read(second)
-    if one.run[0] != two.run[0] or (None not in (one.data, two.data) and one.data != two.data):
+    known = None not in (one.data, two.data)  # else, of older evaluations, only the name tells
+    if (one.data != two.data) if known else (one.run[0] != two.run[0]):
         raise UserError(f"{second}: is of other data than {first}; compare runs on one data set")
     for key, value in one.protocol.items():
         if two.protocol[key] != value:

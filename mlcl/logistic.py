@@ -16,8 +16,9 @@ def fit(gram: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         1/2 |W|^2 + sum over supports i of w_i CE(W x_i + b, y_i),   W_k = sum over i of A_ki x_i,
 
     scikit-learn's LogisticRegression(C=1), or for two classes, to which it gives one weight vector between them, C=2.
-    `gram` [B, n, n] holds the inner products of the supports, `targets` [way, n] the weight w_i of a support at its
-    class y_i, else zeros. Raises RuntimeError where 500 steps do not suffice.
+    `gram` [B, n, n] holds the inner products of the supports, or something of that shape gives products with them;
+    `targets` [way, n] the weight w_i of a support at its class y_i, else zeros. Raises RuntimeError where 500 steps do
+    not suffice.
 
     Polak-Ribiere conjugate gradients on W and b with a Newton step along each direction. The gradient of W is
     sum (A - w (Y - P))_ki x_i: as long as its coefficients are kept and not itself, a step costs one product with the
@@ -33,14 +34,14 @@ def fit(gram: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     Coefficients on which no weight depends, as there are where supports are equal or more than dimensions, would grow
     unseen until the metric of them is only rounding. There a plain step of length one takes them away.
     """
-    problems, (way, n), weights = len(gram), targets.shape, targets.sum(0)
+    problems, (way, n), weights = gram.shape[0], targets.shape, targets.sum(0)
     scale = n / way  # of the intercepts in the metric
-    a = f = gram.new_zeros(problems, way, n)  # coefficients, logits
-    b = gram.new_zeros(problems, way, 1)
+    a = f = targets.new_zeros(problems, way, n)  # coefficients, logits
+    b = targets.new_zeros(problems, way, 1)
     p = (weights / way).expand(problems, way, n)  # times the weights, here and below
     direction = along = last = a
     direction_b = along_b = last_b = b
-    last_square = gram.new_full((problems, 1, 1), torch.inf)  # so that the first direction is the gradient
+    last_square = targets.new_full((problems, 1, 1), torch.inf)  # so that the first direction is the gradient
     for _ in range(LIMIT):
         residual = targets - p
         down_b = residual.mean(-1, keepdim=True) * way
@@ -49,7 +50,7 @@ def fit(gram: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         effect = down @ gram  # of `down` on the logits, but for what is the same for all supports:
         effect_b = down_b - effect.mean(-1, keepdim=True)
         square = _dot(down, effect) + scale * _dot(down_b, down_b)
-        noise = 4 * torch.finfo(gram.dtype).eps * _dot(down, down)
+        noise = 4 * torch.finfo(targets.dtype).eps * _dot(down, down)
         active, lost = torch.maximum(square, noise) > TOLERANCE**2, square < noise
         if not active.any():
             return a, b

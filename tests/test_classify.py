@@ -1,6 +1,7 @@
 """One's own images, named by an encoder and a few labelled ones, against scikit-learn on the same images."""
 
 import os
+import re
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 from mlcl import classify as classification
 from mlcl import config, encoders
 from mlcl.classify import classify as whole
-from mlcl.classify import ensemble, fit, left_out, scaled, temperature
+from mlcl.classify import ensemble, fit, left_out, probabilities, scaled, temperature
 from mlcl.cli import main
 from mlcl.data.packed import Packed
 
@@ -286,5 +287,20 @@ def test_a_folder_to_write_to_is_named_before_any_work(tmp_path, model, levels):
 def test_a_name_that_is_no_utf_8_is_kept(tmp_path, model, levels):
     image = next((tmp_path / "new").iterdir())
     image.rename(os.fsdecode(os.fsencode(image.parent) + b"/caf\xe9.png"))
+    for name in SUPPORTS:
+        folder = tmp_path / "labelled" / name
+        folder.rename(os.fsdecode(os.fsencode(folder) + b"\xe9"))
     whole([model], tmp_path / "labelled", tmp_path / "new", [], torch.device("cpu"), tmp_path / "named.csv")
-    assert b"/caf\xe9.png," in (tmp_path / "named.csv").read_bytes()
+    assert re.search(rb"/caf\xe9\.png,(long|round|thin)\xe9,", (tmp_path / "named.csv").read_bytes())
+
+
+def test_two_supports_of_a_class_and_thousands_of_another_are_told_apart_as_scikit_learn_does():
+    """Of two classes it regularises half as much."""
+    rng = np.random.default_rng(1)
+    vectors = np.abs(rng.normal(size=(8002, 16)))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    labels = np.repeat([0, 1], [2, 8000])
+    known = LogisticRegression(C=2, class_weight="balanced", tol=1e-9, max_iter=10_000).fit(vectors, labels)
+    solver = fit([torch.tensor(vectors).float()], torch.tensor(labels), 2)
+    (found,) = probabilities(solver, [torch.tensor(vectors).float()])
+    np.testing.assert_allclose(found, known.predict_proba(vectors), atol=1e-4)

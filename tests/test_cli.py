@@ -57,6 +57,9 @@ def test_the_stages_by_hand(write_config, tmp_path):
     assert (tmp_path / "out" / "figures" / "levels.png").exists()
 
 
+EVALUATED = ("--data", "d", "--features", "f", "--evaluation", "{}", "--out", "x")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -70,8 +73,12 @@ def test_the_stages_by_hand(write_config, tmp_path):
         (["data", "omniglot", "--from", "nowhere"], "--from: nowhere does not exist"),
         (["features", "--data", "no", "--model", "m", "--out", "x"], "no: holds no packed data set"),
         (
-            ["evaluate", "--data", "d", "--features", "f", "--evaluation", "{}", "--run", "a/b", "--out", "x"],
+            ["evaluate", *EVALUATED, "--run", "a/b"],
             "--run: a/b is not DATASET/METHOD/SEED",
+        ),
+        (
+            ["evaluate", *EVALUATED, "--run", "a/b/0", "--choices", "c"],
+            "--choices: is for choose: true",
         ),
         (
             ["features", "--data", "d", "--model", "m", "--out", "x", "--device", "gpu"],

@@ -55,6 +55,9 @@ def test_runs_with_nothing_in_common_are_named_and_one_that_names_no_data_may_be
     found = evaluations.read(other)
     evaluations.write(other, found.run, found.rows, config.Evaluation(), None, {})
     assert len(compare(first, other)) == 4
+    evaluations.write(other, ("birds", "b", 0), found.rows, config.Evaluation(), None, {})
+    with pytest.raises(UserError, match=r"b\.parquet: is of other data than .*a\.parquet; compare runs on one data"):
+        compare(first, other)
     rows = found.rows.replace({"level1": "level2", "level4": "level3"})
     evaluations.write(other, found.run, rows, config.Evaluation(), None, {})
     with pytest.raises(UserError, match=r"b\.parquet: has no shot, .* and representation in common with .*a\.parquet"):
@@ -85,10 +88,15 @@ def test_one_representation_against_another(tmp_path, capsys):
         compare(*paths, ("level4", "ensemble"))
 
 
+def test_experiments_may_call_one_data_set_by_two_names(tmp_path):
+    first = evaluation(tmp_path / "a.parquet", 0)
+    same = compare(first, evaluation(tmp_path / "b.parquet", 1))
+    pd.testing.assert_frame_equal(compare(first, evaluation(tmp_path / "b.parquet", 1, "birds")), same)
+
+
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        ({"dataset": "birds"}, "one data set"),
         ({"data": "def"}, "is of other data than"),
         ({"way": 10}, "was evaluated with way 10, and .*a.parquet with 5"),
         ({"seed": 1}, "was evaluated with seed 1, and .*a.parquet with 0"),

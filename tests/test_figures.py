@@ -123,6 +123,12 @@ def test_gains_are_of_what_the_validation_classes_taught_too(tmp_path, monkeypat
     assert (row.difference, row.ci95) == pytest.approx(statistics.interval(weighted - last))
 
 
+def test_a_title_that_begins_with_a_line_below_is_in_the_legend_too(study, monkeypatch):
+    axes = panels(monkeypatch, accuracy, accuracy.levels, study.first.replace("Multi|level", "_multi"))
+    known = list(titles(study.experiment).values())
+    assert [text.get_text() for text in axes[0].figure.legends[0].get_texts()] == [*known[:2], "_multi"]
+
+
 @pytest.mark.parametrize("draw", [roles.shots, accuracy.levels])
 def test_the_longest_title_fits_into_the_figure(draw, study, monkeypatch):
     rows = comparison.compared(study) if draw is roles.shots else study.first
@@ -342,6 +348,8 @@ def test_the_command_draws_all_and_the_same_bytes_twice(tiny_data, files, tmp_pa
 def test_features_that_are_none_say_so(tiny_data, files, tmp_path):
     with pytest.raises(UserError, match=r"is not .*METHOD/SEED/test.npy with a method of the experiment's"):
         unseen.read(tiny_data, files, {"one": "One"})
+    with pytest.raises(UserError, match=r"test.npy: is of one again; give the features of one seed a method"):
+        unseen.read(tiny_data, [files[0], files[0]], TITLES)
     other = tmp_path / "one" / "0" / "test.npy"
     other.parent.mkdir(parents=True)
     of = origin(Packed(tiny_data), "test")

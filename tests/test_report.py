@@ -117,7 +117,7 @@ def test_every_number_links_to_the_trainings_that_made_it(written):
         else:
             assert (written / link["href"]).exists()
     made_by = {cell["runs"] for cell in page.cells[:2]}
-    assert made_by == {"run-random-cross_entropy-3 run-random-cross_entropy-1"}
+    assert made_by == {"run-random/cross_entropy/3 run-random/cross_entropy/1"}
 
 
 def test_it_needs_nothing_else(written):
@@ -199,7 +199,7 @@ def test_numbers_of_deep_ensembles_lead_to_the_trainings_of_their_members(tmp_pa
     assert len(links) > 30
     for link in links:
         methods = {path.split("/")[-2] for path in link["title"].removeprefix("made by ").split(", ")}
-        wanted = {f"run-random-{method}-{seed}" for method in methods for seed in (3, 1)}
+        wanted = {f"run-random/{method}/{seed}" for method in methods for seed in (3, 1)}
         assert set(link["data-runs"].split()) == wanted <= set(page.ids)
     rows = dict(re.findall(r"^\| (random/\S+) \| (.*) \|$", (tmp_path / "model-card.md").read_text(), re.MULTILINE))
     assert list(rows)[-3:] == [f"random/{method}/3+1" for method in CONFIG["methods"]]
@@ -219,7 +219,7 @@ def test_numbers_of_another_domain_lead_to_the_trainings_of_its_encoders(tmp_pat
     assert len(links) > 30
     for link in links:
         assert link["data-runs"].split()
-        assert all(name.startswith("run-random-") and name in page.ids for name in link["data-runs"].split())
+        assert all(name.startswith("run-random/") and name in page.ids for name in link["data-runs"].split())
     assert "6 encoders, " in card
     assert ", one for each data set that is trained on, recipe and training seed." in card
     script = card.partition("### script")[2].partition("## Training")[0]

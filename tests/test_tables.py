@@ -21,7 +21,7 @@ from mlcl.config import Evaluation, Experiment
 from mlcl.errors import UserError
 from mlcl.tables import factorial
 from mlcl.tables.layout import MINUS, Number, Row, Table, latex, markdown, shown
-from mlcl.tables.study import best, solved
+from mlcl.tables.study import best, solved, titles
 
 EPISODES = 12
 CLASSIFIERS = ["nearest_centroid", "cosine_centroid"]
@@ -495,6 +495,13 @@ def test_names_are_escaped(written):
         if re.match(r"(cross|Single|Multi)", line):
             assert len(re.findall(r"(?<!\\)&", line)) == 4
             assert line.endswith(r" \\")
+
+
+def test_no_two_titles_are_alike():
+    given = {"a": "X", "b": "X", "c": "X (a)"}
+    methods = {name: {"title": title, "objective": {"cross_entropy": 1}} for name, title in given.items()}
+    names = titles(Experiment.parse(CONFIG | {"methods": methods}, "test"))
+    assert list(names.values()) == ["X (a) (a)", "X (b)", "X (a) (c)"]
 
 
 def test_latex_escapes_every_special_character():

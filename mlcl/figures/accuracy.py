@@ -32,8 +32,8 @@ def levels(results: pd.DataFrame) -> dict[str, bytes]:
             axes.set_title(f"{datasets[column]}, {shots[row]}-shot", fontsize="medium")
         classifier = results["classifier"].iloc[0].replace("_", " ")
         figure.supylabel(f"accuracy (%), {classifier}", fontsize="medium")
-        handles = panels[0, 0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside upper center", ncols=fitting, frameon=False)
+        handles = panels[0, 0].containers[::2]  # of every method the levels', then the ensembles'
+        figure.legend(handles, titles, loc="outside upper center", ncols=fitting, frameon=False)
         return drawn(figure)
 
 
@@ -48,7 +48,7 @@ def _panel(axes: Axes, results: pd.DataFrame, titles: list[str]) -> None:
         line = results[results["title"] == title].set_index("representation").rename(index=places)
         style = look | {"markersize": 4.5, "capsize": 2, "elinewidth": 1, "linewidth": 1.2}
         by_level, ensembles = line[line.index < edge].sort_index(), line[line.index > edge]
-        axes.errorbar(by_level.index + dodge, by_level["mean"], by_level["ci95"], label=title, **style)
+        axes.errorbar(by_level.index + dodge, by_level["mean"], by_level["ci95"], **style)
         axes.errorbar(ensembles.index + dodge, ensembles["mean"], ensembles["ci95"], **style | {"linestyle": "none"})
     axes.axvline(edge, color="0.8", linewidth=0.8)
     axes.set_xticks(list(places.values()), [*(f"level {_level(name)}" for name in names), *labels.values()])

@@ -37,6 +37,8 @@ def read(data: Path, features: Sequence[Path], titles: Mapping[str, str]) -> Uns
         method = path.parts[-3] if len(path.parts) >= 3 else ""
         if method not in titles or path.name != f"{name}.npy":
             raise UserError(f"{path}: is not .../METHOD/SEED/{name}.npy with a method of the experiment's")
+        if titles[method] in found:
+            raise UserError(f"{path}: is of {method} again; give the features of one seed a method")
         found[titles[method]] = load(path, origin(packed, name))
     return Unseen(name, packed.split(name), found)
 

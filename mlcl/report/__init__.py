@@ -190,7 +190,7 @@ def _runs(study: Study, records: Sequence[Path]) -> dict[str, Run]:
             record.check(found["made_by"], study.experiment.recipes[method], path)
             if model and found.get("model", model) != model:
                 raise UserError(f"{path}: is of another encoder than {evaluation}; evaluate that of the record again")
-            anchor = f"run-{dataset}-{method}-{seed}"
+            anchor = f"run-{dataset}/{method}/{seed}"
             runs[evaluation] = Run(anchor, dataset, method, names[method], seed, evaluation, found)
     return runs
 

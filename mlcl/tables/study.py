@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import product
@@ -118,8 +119,9 @@ def titles(experiment: Experiment) -> dict[str, str]:
         names.setdefault(variant.recipe, f"{names[variant.method]}, {words(variant.sweep)} {variant.label}")
     for ensemble, method in experiment.ensembles.items():
         names[ensemble] = f"{names[method]}, {several(experiment)}"
-    uses = Counter(names.values())
-    return {name: title if uses[title] == 1 else f"{title} ({name})" for name, title in names.items()}
+    while max((uses := Counter(names.values())).values()) > 1:
+        names = {name: title if uses[title] == 1 else f"{title} ({name})" for name, title in names.items()}
+    return names
 
 
 def several(experiment: Experiment) -> str:
@@ -162,7 +164,8 @@ def columns(experiment: Experiment) -> list[tuple[str, int]]:
 
 
 def words(name: str) -> str:
-    return name.replace("_", " ").replace("level", "level ")
+    """As logistic regression, or level 1+3."""
+    return re.sub(r"level(?=\d)", "level ", name.replace("_", " "))
 
 
 def protocol(experiment: Experiment, classifier: str) -> str:
