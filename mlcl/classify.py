@@ -118,10 +118,11 @@ def classify(
             answers = [probabilities(solver, own) for solver, own in zip(solvers, found, strict=True)]
             sure, best = scaled(together(answers, used), scale).max(1)
             rows += zip([classes[i] for i in best], sure.tolist(), strict=True)
-    # Names of files and folders may be no UTF-8, which pandas' own texts must be.
-    files, found = (pd.Series(list(texts), dtype=object) for texts in (map(str, asked), (name for name, _ in rows)))
-    table = pd.DataFrame({"file": files, "class": found, "probability": [probability for _, probability in rows]})
-    table.loc[[path in problems for path in asked], ["class", "probability"]] = "", math.nan
+    named = [
+        (str(path), *(("", math.nan) if path in problems else found)) for path, found in zip(asked, rows, strict=True)
+    ]
+    # Objects: names of files and folders may be no UTF-8, which pandas' own texts must be.
+    table = pd.DataFrame(named, columns=["file", "class", "probability"], dtype=object).astype({"probability": float})
     with replacing(out) as (temporary,):
         table.to_csv(temporary, index=False, float_format="%.4f", errors="surrogateescape")
     return Outcome(

@@ -78,14 +78,14 @@ def _check(
     if len(folders) != len(members):
         raise UserError(f"{len(folders)} folders of features for {len(members)} evaluations; give one for each")
     seen: set[evaluations.Run] = set()
+    wanted = set(product(spec.shots, spec.processing, spec.classifiers))
     for folder, path, one in zip(folders, members, found, strict=True):
         if one.run[:2] != found[0].run[:2] or one.run in seen:
             raise UserError(f"{path}: is no run of another seed of the method of {members[0]}; give one a seed")
         seen.add(one.run)
         results.check_protocol(path, one.protocol, spec)
-        asked_for = set(product(spec.shots, spec.processing, spec.classifiers))
         for key, learnt in {"choose": one.chosen, "weigh": one.weights}.items():
-            if getattr(spec, key) and not asked_for <= set(learnt):
+            if getattr(spec, key) and not learnt.keys() >= wanted:
                 raise UserError(f"{path}: was evaluated without {key}, or in part; run mlcl evaluate again")
         file = folder / f"{spec.split}.npy"
         if features.load(file).made_by.get("model") != one.made_by.get("model"):

@@ -95,12 +95,15 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
                     teacher,
                 )  # fmt: skip
             until = math.inf  # what is left of this run takes seconds, and elsewhere the model may not be at hand
-        solved_by = {"model": sha256(model), "extract": extract.CODE, "evaluate": CODE}
+        made_by = {"model": sha256(model), "extract": extract.CODE}
+        solved_by = made_by | {"evaluate": CODE}
         evaluated = _evaluated(evaluation, spec, experiment.recipes[method], data, solved_by) and (
             files.choices(name).exists() or not spec.choose
         )
-        precision = None if evaluated else hardware.precision(devices[0], experiment.recipes[method].training.precision)
-        _represent(name, files, model, data, spec, devices[0], precision, until)
+        if not evaluated:
+            precision = experiment.recipes[method].training.precision
+            made_by["precision"] = hardware.precision(devices[0], precision)
+        _represent(name, files, model, data, spec, devices[0], made_by, until)
         if not evaluated:
             with Stage(f"evaluate {name}", until):
                 evaluate(
@@ -119,7 +122,8 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
             if spec.support_copies and all(model.exists() for model in models):  # copies go first to save room
                 precision = hardware.precision(devices[0], recipe.training.precision)
                 for seed, model in zip(seeds, models, strict=True):
-                    _represent(seed, files, model, data, spec, devices[0], precision, deadline)
+                    made_by = {"model": sha256(model), "extract": extract.CODE, "precision": precision}
+                    _represent(seed, files, model, data, spec, devices[0], made_by, deadline)
             with Stage(f"evaluate {name}", deadline):
                 folders = [files.features(seed, spec.split).parent for seed in seeds]
                 deep_ensembles.evaluate(
@@ -134,18 +138,17 @@ def _represent(
     data: Packed,
     spec: config.Evaluation,
     device: torch.device,
-    precision: str | None,
+    made_by: Mapping[str, str],
     until: float,
 ) -> None:
-    """Extract the features that a run lacks; with a `precision` those to solve episodes by, all of them in that one,
-    the support images' copies too."""
-    made_by = {"model": sha256(model), "extract": extract.CODE} | ({"precision": precision} if precision else {})
+    """Extract the features that a run lacks of those `made_by` this encoder and code; where that names a precision too,
+    in which episodes are about to be solved, the support images' copies with them."""
     wanted = {files.features(name, split): features.origin(data, split) for split in spec.splits}
     if not all([_extracted(path, of, made_by) for path, of in wanted.items()]):
         with Stage(f"features {name}", until):
             extract.extract(data.folder, model, device, files.features(name, spec.split).parent, spec.splits)
     copies, of = files.features(name, "copies"), features.origin(data, spec.split, spec.support_copies, spec.seed)
-    if precision and spec.support_copies and not _extracted(copies, of, made_by):
+    if "precision" in made_by and spec.support_copies and not _extracted(copies, of, made_by):
         with Stage(f"copies {name}", until):
             extract.extract_copies(data.folder, model, spec.split, spec.support_copies, spec.seed, device, copies)
 

@@ -17,8 +17,9 @@ from mlcl import cli, config, encoders, evaluate, evaluations, extract, record
 from mlcl import train as training
 from mlcl.config import Experiment
 from mlcl.data import definition
+from mlcl.data.packed import Packed
 from mlcl.errors import UserError
-from mlcl.features import load
+from mlcl.features import load, origin
 from mlcl.paths import Files
 from mlcl.run import run
 
@@ -349,6 +350,11 @@ def test_deep_ensembles_get_the_copies_that_went_to_save_room(tiny_data, tmp_pat
     together.unlink()
     run(experiment, tmp_path, max_minutes=60)
     assert together.read_bytes() == before
+    copies = results.features(RUNS[0], "copies")
+    load(copies, origin(Packed(tiny_data), "test", 2, seed=0))
+    seeded = Experiment.parse(values | {"evaluation": CONFIG["evaluation"] | {"seed": 1}}, "test")
+    run(seeded, tmp_path, max_minutes=60)
+    load(copies, origin(Packed(tiny_data), "test", 2, seed=1))
 
 
 def test_evaluations_that_git_brings_are_of_the_record_beside_them_and_of_the_data(tiny_data, tmp_path):

@@ -268,7 +268,7 @@ PUBLIC = {
     "omniglot": OMNIGLOT,
     "cub": CUB,
 }
-IMAGENET = ("mini-imagenet", "tiered-imagenet")  # sources, too
+IMAGENET = ("mini-imagenet", "tiered-imagenet")  # those of ImageNet's photographs
 # By the source in the config, of each split the number of classes and the images of the smallest, as far as published.
 SIZES = {
     "mini-imagenet": {"train": (64, 600), "val": (16, 600), "test": (20, 600)},

@@ -169,9 +169,8 @@ def link_packed(name):
     """Where another experiment has packed the data, this one need not."""
     manifest, link = files.manifest(name), files.folder / "packed" / f"{name}.json"
     if not manifest.exists():
-        if (
-            not workflow.is_main_process
-        ):  # a file system may show late what another machine has just packed
+        # For a job, a file system may show late what another machine has just packed.
+        if not workflow.is_main_process:
             return
         link.unlink(missing_ok=True)
         if (files.folder / "models" / name).exists():
