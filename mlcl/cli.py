@@ -238,6 +238,13 @@ def compare(given: argparse.Namespace) -> None:
     )
 
 
+def overview(given: argparse.Namespace) -> None:
+    from mlcl.overview import write
+
+    for reason in write(given.configs, given.out, given.root):
+        print(f"passed over: {reason}")
+
+
 def _run(name: str) -> tuple[str, str, int]:
     match name.split("/"):
         case [dataset, method, seed] if seed.isdecimal():
@@ -425,6 +432,13 @@ def parser() -> argparse.ArgumentParser:
         "--representations", nargs=2, default=(), metavar=("OF_FIRST", "OF_SECOND"),
         help="as in level4 mean_probability; by default all that both have",
     )  # fmt: skip
+
+    command = stage(overview, "Set what several experiments say of the paper's claim beside each other.")
+    command.add_argument(
+        "configs", type=Path, nargs="+", metavar="CONFIG", help="of experiments that have run: config/*.yaml"
+    )
+    command.add_argument("--root", type=Path, default=Path(), metavar="DIR", help="holds results/")
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="for claim.md, .csv, .svg, .png")
 
     command = stage(classify, "Name images of your own by a few labelled ones, of any classes.")
     command.add_argument(
