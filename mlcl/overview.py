@@ -19,7 +19,7 @@ from mlcl.files import write_all
 from mlcl.paths import Files
 from mlcl.tables.contrasts import SHOWN, verdict
 from mlcl.tables.factorial import WHOLE
-from mlcl.tables.layout import lay_out, markdown
+from mlcl.tables.layout import csv, lay_out, markdown
 from mlcl.tables.study import encoder, titles
 
 TITLE = f"The paper's claim: {WHOLE} training, points of accuracy"
@@ -50,7 +50,7 @@ def write(configs: Sequence[Path], out: Path, root: Path = Path()) -> list[str]:
     if not rows:
         raise UserError(f"no experiment compares single-level with multi-level training; {'; '.join(refused)}")
     frame = _sorted(pd.DataFrame(rows))
-    contents = {"md": _markdown(frame).encode(), "csv": _csv(frame).encode()}
+    contents = {"md": _markdown(frame).encode(), "csv": csv(frame).encode()}
     contents |= claims.draw(frame, f"{WHOLE} training (points of accuracy)")
     write_all({out / f"claim.{form}": content for form, content in contents.items()})
     return refused
@@ -96,10 +96,6 @@ def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
     gain = frame.sort_values("shot").groupby(claims.LINE, sort=False)["difference"].transform("first")
     by = ["dataset", "gain", *claims.LINE[1:], "shot"]
     return frame.assign(gain=-gain).sort_values(by).drop(columns="gain")
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    return frame.to_csv(index=False, lineterminator="\n", float_format="%.10g")
 
 
 def _markdown(frame: pd.DataFrame) -> str:

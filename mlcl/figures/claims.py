@@ -22,12 +22,13 @@ def draw(rows: pd.DataFrame, difference: str) -> dict[str, bytes]:
     """
     shots, losses = sorted(rows["shot"].unique()), looks(sorted(rows["loss"].unique()))
     lines = _lines(rows)
+    places = {line: place for place, line in enumerate(lines)}
     with styled():
         figure = Figure(figsize=(3.4 + 2.6 * len(shots), 1 + ROW * len(lines)), dpi=150, layout="constrained")
         panels = figure.subplots(1, len(shots), sharex=True, sharey=True, squeeze=False)[0]
         for axes, shot in zip(panels, shots, strict=True):
             for row in rows[rows["shot"] == shot].to_dict("records"):
-                place, look = list(lines).index(tuple(row[key] for key in LINE)), losses[row["loss"]]
+                place, look = places[tuple(row[key] for key in LINE)], losses[row["loss"]]
                 hollow = {"markerfacecolor": "white"} if row["verdict"] == "open" else {}
                 line = {"xerr": np.nan_to_num(row["ci95_over_seeds"]), "elinewidth": 0.8, "fmt": "none"}
                 axes.errorbar(row["difference"], place, ecolor=look["color"], **line)

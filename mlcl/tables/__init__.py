@@ -29,7 +29,7 @@ from mlcl.tables import (
     sweeps,
     weights,
 )
-from mlcl.tables.layout import PREAMBLE, joined, latex, markdown
+from mlcl.tables.layout import PREAMBLE, csv, latex, markdown
 from mlcl.tables.study import Study, read
 
 # Each: a study -> the frame that is its CSV, and its tables to lay out.
@@ -72,7 +72,7 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: 
         stem = out / "tables" / name
         contents[stem.with_suffix(".md")] = "\n".join(map(markdown, laid_out)).encode()
         contents[stem.with_suffix(".tex")] = (PREAMBLE + "\n\\bigskip\n\n".join(map(latex, laid_out))).encode()
-        contents[stem.with_suffix(".csv")] = _csv(frame).encode()
+        contents[stem.with_suffix(".csv")] = csv(frame).encode()
     contents[out / "tables" / "metrics.json"] = _metrics(study).encode()
     for name, draw in FIGURES.items():
         for form, drawn in draw(study).items():
@@ -81,11 +81,6 @@ def write(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: 
     for name in set(TABLES) - set(names):  # of another config
         for form in ("md", "csv", "tex"):
             (out / "tables" / f"{name}.{form}").unlink(missing_ok=True)
-
-
-def _csv(frame: pd.DataFrame) -> str:
-    paths = frame.filter(regex="evaluations$").apply(joined)
-    return frame.assign(**paths).to_csv(index=False, lineterminator="\n", float_format="%.10g")
 
 
 def _metrics(study: Study) -> str:

@@ -121,6 +121,12 @@ def joined(paths: pd.Series) -> pd.Series:
     return paths.str.join("; ")
 
 
+def csv(frame: pd.DataFrame) -> str:
+    """The frame with ten digits a number."""
+    paths = frame.filter(regex="evaluations$").apply(joined)
+    return frame.assign(**paths).to_csv(index=False, lineterminator="\n", float_format="%.10g")
+
+
 def markdown(table: Table) -> str:
     """The table under a heading, the notes below it. The headings of blocks are rows in italics."""
     width = len(table.labels) + len(table.columns)
