@@ -38,7 +38,7 @@ def write(configs: Sequence[Path], out: Path, root: Path = Path()) -> list[str]:
     for path in configs:
         try:
             experiment = Experiment.load(path)
-            found = list(_rows(experiment, Files(root, experiment.name).folder / "tables" / "factorial.csv", out))
+            found = list(_rows(experiment, Files(root, experiment.name).table("factorial", "csv"), out))
         except UserError as error:
             refused.append(str(error))
             continue

@@ -50,6 +50,9 @@ class Files(NamedTuple):
         """The evaluation on the validation classes by which the run's levels are chosen."""
         return self.folder / "choices" / f"{run}.parquet"
 
+    def table(self, name: str, form: str = "md") -> Path:
+        return self.folder / "tables" / f"{name}.{form}"
+
     def log(self, job: str) -> Path:
         return self.folder / "logs" / f"{job}.log"
 

@@ -48,9 +48,9 @@ def steps(experiment: Experiment, root: Path) -> Iterator[Step]:
     evaluated = *runs(experiment, experiment.recipes), *ensembles(experiment)
     evaluations = tuple(map(results.evaluation, evaluated))
     drawings = list(figures(experiment, results))
-    yield Step("tables", results.folder / "tables" / "comparison.md", results.log("tables"), evaluations)
+    yield Step("tables", results.table("comparison"), results.log("tables"), evaluations)
     yield from drawings
-    made = (results.folder / "tables" / "comparison.md", *(step.output for step in drawings))
+    made = (results.table("comparison"), *(step.output for step in drawings))
     yield Step("report", results.folder / "report.html", results.log("report"), made)
 
 

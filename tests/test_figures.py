@@ -123,6 +123,17 @@ def test_gains_are_of_what_the_validation_classes_taught_too(tmp_path, monkeypat
     assert (row.difference, row.ci95) == pytest.approx(statistics.interval(weighted - last))
 
 
+def test_beside_every_mean_stand_its_seeds(study, monkeypatch):
+    axes = panels(monkeypatch, accuracy, accuracy.levels, study.first)
+    inside = study.first[(study.first["dataset"] == "script") & (study.first["shot"] == 1)]
+    assert axes[1].get_title() == "script, 1-shot"
+    dots = [line for line in axes[1].lines if line.get_marker() == "."]
+    np.testing.assert_array_equal([line.get_ydata() for line in dots], np.stack(inside["by_seed"]))
+    np.testing.assert_allclose(inside["by_seed"].map(np.mean), inside["mean"])
+    means = np.concatenate([line.lines[0].get_xdata() for line in axes[1].containers]).astype(float)
+    np.testing.assert_allclose(np.stack([line.get_xdata() for line in dots]).T.astype(float) - means, accuracy.BESIDE)
+
+
 def test_a_title_that_begins_with_a_line_below_is_in_the_legend_too(study, monkeypatch):
     axes = panels(monkeypatch, accuracy, accuracy.levels, study.first.replace("Multi|level", "_multi"))
     known = list(titles(study.experiment).values())

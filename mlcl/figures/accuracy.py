@@ -7,18 +7,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlcl.figures.style import drawn, legend_shape, looks, styled
+from mlcl.figures.style import TRAINING, drawn, legend_shape, looks, styled
 from mlcl.representations import CHOSEN, ENSEMBLE, JOINT, WEIGHTED
 
 # The last a line lower, since they stand close together.
 ENSEMBLES = {ENSEMBLE: "mean\nprob.", JOINT: "concat", CHOSEN: "chosen", WEIGHTED: "\nweighted"}
+BESIDE = 0.1  # how far right of a mean its seeds stand, in levels: clear of its marker
 
 
 def levels(results: pd.DataFrame) -> dict[str, bytes]:
-    """Accuracy by level with 95% intervals, the ensembles beside them: a row a shot, a column a data set.
+    """Accuracy by level with 95% intervals, the ensembles beside them: a row a shot, a column a data set; where there
+    are several training seeds, a dot for each to the right.
 
     `results` holds one row per dataset, shot, title (the method's) and representation, of one classifier, with
-    `mean` and `ci95` in percent; panels, lines and colours follow its order. Returns the bytes of an SVG and a PNG.
+    `mean`, `ci95` and `by_seed`, each training's, in percent; panels, lines and colours follow its order. Returns the
+    bytes of an SVG and a PNG.
     """
     shots, datasets, titles = (list(results[key].unique()) for key in ("shot", "dataset", "title"))
     with styled():
@@ -50,6 +53,9 @@ def _panel(axes: Axes, results: pd.DataFrame, titles: list[str]) -> None:
         by_level, ensembles = line[line.index < edge].sort_index(), line[line.index > edge]
         axes.errorbar(by_level.index + dodge, by_level["mean"], by_level["ci95"], **style)
         axes.errorbar(ensembles.index + dodge, ensembles["mean"], ensembles["ci95"], **style | {"linestyle": "none"})
+        for place, seeds in zip(line.index + dodge + BESIDE, line["by_seed"], strict=True):
+            if len(seeds) > 1:
+                axes.plot([place] * len(seeds), seeds, color=look["color"], **TRAINING)
     axes.axvline(edge, color="0.8", linewidth=0.8)
     axes.set_xticks(list(places.values()), [*(f"level {_level(name)}" for name in names), *labels.values()])
     axes.tick_params(axis="x", length=0)
@@ -63,4 +69,4 @@ def _level(representation: str) -> int:
 
 def _dodges(count: int) -> np.ndarray:
     """How far each of `count` methods stands beside its level, so that no error bar hides another."""
-    return (np.arange(count) - (count - 1) / 2) * min(0.12, 0.5 / count)
+    return (np.arange(count) - (count - 1) / 2) * min(2 * BESIDE, 0.5 / count)

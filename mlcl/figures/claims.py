@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mlcl.figures.style import drawn, looks, styled
+from mlcl.figures.style import drawn, in_rows, looks, styled
 
 ROW = 0.2  # inches a line
 LINE = ["dataset", "experiment", "single", "multi"]
@@ -36,11 +36,7 @@ def draw(rows: pd.DataFrame, difference: str) -> dict[str, bytes]:
                 axes.errorbar(row["difference"], place, xerr=row["ci95"], **style)
             axes.axvline(0, color="0.4", linewidth=0.8)
             axes.set_title(f"{shot}-shot", fontsize="medium")
-            axes.grid(visible=False, axis="y")
-            axes.grid(visible=True, axis="x")
-            axes.tick_params(axis="y", length=0)
-        panels[0].set_yticks(range(len(lines)), list(lines.values()))
-        panels[0].set_ylim(len(lines) - 0.5, -0.7)
+            in_rows(axes, list(lines.values()), above=0.7)
         for text, line in zip(panels[0].get_yticklabels(), lines, strict=True):
             text.set_weight("normal" if line[1:] else "bold")
         figure.supxlabel(difference, fontsize="medium")

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mlcl.figures.style import drawn, legend_shape, looks, styled
+from mlcl.figures.style import TRAINING, drawn, in_rows, legend_shape, looks, styled
 
 # The last level is drawn full, the ensemble hollow.
 FULL, HOLLOW = "last level", "ensemble"
@@ -41,7 +41,7 @@ def gain(gains: pd.DataFrame) -> dict[str, bytes]:
                 axes.errorbar(own["difference"], y, xerr=own["ci95"], label=f"{shot}-shot", **style)
                 for seeds, below in zip(own["by_seed"], y + SEEDS / len(shots), strict=True):
                     if len(seeds) > 1:
-                        axes.plot(seeds, [below] * len(seeds), ".", color=look["color"], markersize=3, alpha=0.6)
+                        axes.plot(seeds, [below] * len(seeds), color=look["color"], **TRAINING)
             axes.axvline(0, color="0.4", linewidth=0.8)
         figure.supxlabel("difference from the last level (points of accuracy)", fontsize="medium")
         handles, labels = panels[0].get_legend_handles_labels()
@@ -112,11 +112,7 @@ def _by_dataset(
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     panels = figure.subplots(rows, len(datasets), sharex=sharex, sharey=True, squeeze=False)
     for axes in panels.flat:
-        axes.set_yticks(range(len(titles)), titles)
-        axes.set_ylim(len(titles) - 0.5, -0.5)
-        axes.tick_params(axis="y", length=0)
-        axes.grid(visible=False, axis="y")
-        axes.grid(visible=True, axis="x")
+        in_rows(axes, titles)
     return figure, panels.ravel()
 
 

@@ -11,6 +11,7 @@ from itertools import cycle
 from math import ceil
 
 import matplotlib.style
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -32,6 +33,9 @@ STYLE = {
 # What each format would otherwise say about when and by what it was made.
 METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 EMBEDDED = re.compile(rb"(?<=data:image/png;base64,)[^\"]+")
+
+TRAINING = {"linestyle": "none", "marker": ".", "markersize": 3, "alpha": 0.6}
+"""A dot for each training seed, beside their mean."""
 
 
 @contextmanager
@@ -57,6 +61,15 @@ def legend_shape(labels: Sequence[str], width: float) -> tuple[float, int, float
 def short(name: str, length: int = 20) -> str:
     """A class's name in so many characters: its middle gives way, since nested classes differ at their ends."""
     return name if len(name) <= length else f"{name[: length // 2 - 1]}…{name[-length // 2 :]}"
+
+
+def in_rows(axes: Axes, labels: Sequence[str], above: float = 0.5) -> None:
+    """Rows for `axes`, 0 at the top with `above` rows over its middle, the `labels` beside them."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -above)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x")
 
 
 def drawn(figure: Figure) -> dict[str, bytes]:

@@ -20,4 +20,4 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
         labels = {"representation": "Representation"}
         notes = [protocol(study.experiment, classifier), "Bold: the best in its column."]
         tables.append(lay_out(title, shown, columns(study.experiment), labels, "mean", notes))
-    return study.summary.drop(columns="title"), tables
+    return study.summary.drop(columns=["title", "by_seed"]), tables
