@@ -102,6 +102,7 @@ def _markdown(frame: pd.DataFrame) -> str:
     counts = frame["verdict"].value_counts()
     holds, contradicted, left = (counts.get(VERDICTS[sign], 0) for sign in (1, -1, 0))
     notes = [
+        "Encoder: that of multi-level training; where it has branches, single-level training has none to train.",
         f"Of {len(frame)} differences {holds} bear the claim out, {contradicted} contradict it, {left} leave it open.",
         "Each is the one of its experiment's tables/factorial.md: paired over the episodes, whose 95% interval stands "
         "after ±, in brackets the half-width of the interval over the training seeds. Bold: the p-value, "

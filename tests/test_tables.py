@@ -614,7 +614,7 @@ def test_tables_that_the_config_no_longer_asks_for_go(tmp_path):
     assert {path.stem for path in (tmp_path / "tables").iterdir()} == {*NAMES, "metrics", "mine"}
 
 
-def test_the_claims_methods_differ_in_their_levels_alone():
+def test_the_claims_methods_differ_in_their_levels_and_branches_alone():
     every = {1: 1, 4: 1}
     methods = {
         "first": {"objective": {"contrast": "supcon", "levels": {1: 1}}},
@@ -625,9 +625,16 @@ def test_the_claims_methods_differ_in_their_levels_alone():
         "simclr": {"objective": {"contrast": "simclr", "levels": every}},
         "long": {"objective": {"contrast": "supcon", "levels": every}, "training": {"epochs": 3}},
         "wide": {"objective": {"contrast": "supcon", "levels": every}, "encoder": {"width": 3}},
+        "branches": {
+            "objective": {"contrast": "supcon", "levels": dict.fromkeys(range(1, 5), 1)},
+            "encoder": {"branches": True},
+        },
     }
     experiment = Experiment.parse(CONFIG | {"methods": methods}, "test")
-    assert factorial.pairs(experiment) == [("last", "all"), ("last", "weighted")]
+    assert factorial.pairs(experiment) == [("last", "all"), ("last", "weighted"), ("last", "branches")]
+    levels = "the levels that get the contrastive loss"
+    assert factorial.changed(experiment, "last", "all") == levels
+    assert factorial.changed(experiment, "last", "branches") == f"{levels}, and in the branches of the earlier ones"
 
 
 def test_two_sweeps_of_one_key_stand_apart(tmp_path):

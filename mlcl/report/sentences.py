@@ -62,7 +62,7 @@ def findings(study: Study, frames: Mapping[str, pd.DataFrame]) -> list[Findings]
 def _claim(study: Study, effects: pd.DataFrame) -> Iterator[Findings]:
     names, classifier = titles(study.experiment), words(study.experiment.evaluation.classifiers[0])
     if effects.empty:
-        text = "No two methods differ in nothing but the levels that get the contrastive loss: it is not tested here."
+        text = f"No two methods differ in nothing but {factorial.LEVELS}: it is not tested here."
         yield Findings("The paper's claim", [Finding(text)])
     for (single, multi), frame in effects.groupby(["single", "multi"], sort=False):
         whole = frame[frame["effect"] == factorial.WHOLE]
@@ -73,8 +73,8 @@ def _claim(study: Study, effects: pd.DataFrame) -> Iterator[Findings]:
                 Finding(
                     "The claim is that an ensemble over the levels of an encoder trained at several levels does better "
                     f"than an encoder trained at its last level alone. Here, by {classifier}, that is "
-                    f"{_count(verdicts)}. The two methods differ in nothing but the levels that get the contrastive "
-                    "loss."
+                    f"{_count(verdicts)}. The two methods differ in nothing but "
+                    f"{factorial.changed(study.experiment, single, multi)}."
                 ),
                 *_each(whole, "the ensemble of multi-level training", "the last level of single-level training"),
             ],

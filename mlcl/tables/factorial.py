@@ -1,7 +1,8 @@
 """The 2 x 2 of training and representation: {single-level, multi-level} x {last level, ensemble}.
 
-A pair of methods spans it where their recipes differ in nothing but the levels that get the contrastive loss: one has
-the last level alone, the other several.
+A pair of methods spans it where their recipes differ in nothing but the levels that get the contrastive loss, one has
+the last level alone, the other several; and in branches, which the earlier of these may have: with the last level alone
+there is nothing to train in them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
             sources = {"evaluations": study.sources[dataset, single] + study.sources[dataset, multi]}
             rows.append(row | contrast(study, dataset, shot, weights) | sources)
     if not rows:
-        note = "No two methods of this experiment differ in nothing but the levels that get the contrastive loss."
+        note = f"No two methods of this experiment differ in nothing but {LEVELS}."
         return pd.DataFrame(columns=["single", "multi", "effect"]), [
             Table(TITLE, ["Effect"], columns(experiment), {}, [note])
         ]
@@ -38,6 +39,7 @@ def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
 
 
 TITLE = "Training x representation, points of accuracy"
+LEVELS = "the levels that get the contrastive loss"
 # The effects, as the table and the CSV name them.
 TRAINING_LAST = f"multi-level {MINUS} single-level training, last level"
 TRAINING_ENSEMBLE = f"multi-level {MINUS} single-level training, ensemble"
@@ -48,10 +50,16 @@ INTERACTION = "interaction"
 
 
 def pairs(experiment: Experiment) -> list[tuple[str, str]]:
-    """(single-level, multi-level) methods that differ in their levels alone."""
+    """(single-level, multi-level) methods that differ in their levels, and the branches to these, alone."""
     single = {name: method for name, method in experiment.methods.items() if _levels(method) == {_last(method)}}
     multi = {name: method for name, method in experiment.methods.items() if len(_levels(method)) > 1}
     return [(one, more) for one, more in product(single, multi) if _rest(single[one]) == _rest(multi[more])]
+
+
+def changed(experiment: Experiment, single: str, multi: str) -> str:
+    """In what a pair differs, in words."""
+    branches = {experiment.methods[name].encoder.branches for name in (single, multi)}
+    return LEVELS + (", and in the branches of the earlier ones" if len(branches) > 1 else "")
 
 
 def _levels(method: Method) -> set[int]:
@@ -63,7 +71,7 @@ def _last(method: Method) -> int:
 
 
 def _rest(method: Method) -> dict:
-    return method.model_dump(exclude={"title": True, "objective": {"levels"}})
+    return method.model_dump(exclude={"title": True, "objective": {"levels"}, "encoder": {"branches"}})
 
 
 def _effects(experiment: Experiment, single: str, multi: str) -> list[tuple[str, dict[Side, float]]]:
