@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mlcl.figures.style import TRAINING, drawn, legend_shape, looks, styled
+from mlcl.figures.style import SEED_DOT, drawn, legend_shape, looks, styled
 from mlcl.representations import CHOSEN, ENSEMBLE, JOINT, WEIGHTED
 
 # The last a line lower, since they stand close together.
@@ -55,7 +55,7 @@ def _panel(axes: Axes, results: pd.DataFrame, titles: list[str]) -> None:
         axes.errorbar(ensembles.index + dodge, ensembles["mean"], ensembles["ci95"], **style | {"linestyle": "none"})
         for place, seeds in zip(line.index + dodge + BESIDE, line["by_seed"], strict=True):
             if len(seeds) > 1:
-                axes.plot([place] * len(seeds), seeds, color=look["color"], **TRAINING)
+                axes.plot([place] * len(seeds), seeds, color=look["color"], **SEED_DOT)
     axes.axvline(edge, color="0.8", linewidth=0.8)
     axes.set_xticks(list(places.values()), [*(f"level {_level(name)}" for name in names), *labels.values()])
     axes.tick_params(axis="x", length=0)

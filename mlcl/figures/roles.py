@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from mlcl.figures.style import TRAINING, drawn, in_rows, legend_shape, looks, styled
+from mlcl.figures.style import SEED_DOT, drawn, in_rows, legend_shape, looks, styled
 
 # The last level is drawn full, the ensemble hollow.
 FULL, HOLLOW = "last level", "ensemble"
@@ -41,7 +41,7 @@ def gain(gains: pd.DataFrame) -> dict[str, bytes]:
                 axes.errorbar(own["difference"], y, xerr=own["ci95"], label=f"{shot}-shot", **style)
                 for seeds, below in zip(own["by_seed"], y + SEEDS / len(shots), strict=True):
                     if len(seeds) > 1:
-                        axes.plot(seeds, [below] * len(seeds), color=look["color"], **TRAINING)
+                        axes.plot(seeds, [below] * len(seeds), color=look["color"], **SEED_DOT)
             axes.axvline(0, color="0.4", linewidth=0.8)
         figure.supxlabel("difference from the last level (points of accuracy)", fontsize="medium")
         handles, labels = panels[0].get_legend_handles_labels()

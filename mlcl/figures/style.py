@@ -34,7 +34,7 @@ STYLE = {
 METADATA = {"svg": {"Date": None, "Creator": None}, "png": {"Software": None}}
 EMBEDDED = re.compile(rb"(?<=data:image/png;base64,)[^\"]+")
 
-TRAINING = {"linestyle": "none", "marker": ".", "markersize": 3, "alpha": 0.6}
+SEED_DOT = {"linestyle": "none", "marker": ".", "markersize": 3, "alpha": 0.6}
 """A dot for each training seed, beside their mean."""
 
 
