@@ -90,11 +90,10 @@ def check(path: Path, evaluation: Evaluation, method: Method, data: dict[str, st
 
 
 def summarize(accuracies: dict[Cell, np.ndarray]) -> pd.DataFrame:
-    """A row a cell: its names, seeds, episodes, and the `statistics.Summary` of its accuracy in percent; `by_seed`,
-    each training's."""
+    """A row a cell: its names, seeds, episodes, and the `statistics.Summary` of its accuracy in percent."""
     rows = [
         cell._asdict()
-        | {"seeds": values.shape[0], "episodes": values.shape[1], "by_seed": tuple(values.mean(axis=1))}
+        | {"seeds": values.shape[0], "episodes": values.shape[1]}
         | statistics.summarize(values)._asdict()
         for cell, values in accuracies.items()
     ]

@@ -32,6 +32,8 @@ class Summary(NamedTuple):
     """Sample standard deviation of the seeds' means; NaN for one seed."""
     half_width_over_seeds: float
     """Of the 95% interval over the training seeds; NaN for one seed."""
+    by_seed: tuple[float, ...]
+    """Each seed's mean."""
 
 
 def interval(accuracies: ArrayLike) -> tuple[float, float]:
@@ -63,7 +65,7 @@ def summarize(accuracies: ArrayLike) -> Summary:
     values = np.asarray(accuracies, dtype=float)
     by_run = values.mean(axis=1)
     spread = (float(by_run.std(ddof=1)), interval(by_run)[1]) if len(values) > 1 else (np.nan, np.nan)
-    return Summary(*interval(values.mean(axis=0)), *spread)
+    return Summary(*interval(values.mean(axis=0)), *spread, tuple(by_run))
 
 
 class Effect(NamedTuple):
@@ -87,7 +89,7 @@ def effect(differences: ArrayLike) -> Effect:
     Episodes are averaged over the seeds, as in `summarize`. Raises `UserError` as `interval` does.
     """
     values = np.asarray(differences, dtype=float)
-    mean, half_width, _, over_seeds = summarize(values)
+    mean, half_width, _, over_seeds, _ = summarize(values)
     by_episode = values.mean(axis=0)
     p = _two_sided(by_episode) if half_width > 0 else float(mean == 0)  # all equal: 1 of no difference at all, else 0
     return Effect(mean, half_width, p, *_bootstrap(by_episode), over_seeds)

@@ -74,7 +74,7 @@ def test_gains_are_the_paired_differences_of_ensemble_and_last_level(study):
         )
         assert (row.difference, row.ci95) == pytest.approx(statistics.interval(ensemble - last))
         assert len(row.by_seed) == 2
-        assert row.by_seed.mean() == pytest.approx(row.difference)
+        assert np.mean(row.by_seed) == pytest.approx(row.difference)
 
 
 def test_episodes_are_those_of_every_seed(study):

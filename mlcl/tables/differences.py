@@ -8,7 +8,7 @@ from itertools import chain, combinations, product
 import pandas as pd
 
 from mlcl.config import Experiment
-from mlcl.statistics import interval
+from mlcl.statistics import summarize
 from mlcl.tables import contrasts
 from mlcl.tables.contrasts import Pair
 from mlcl.tables.layout import MINUS, Table
@@ -28,9 +28,9 @@ def gains(study: Study) -> pd.DataFrame:
     for role in others:
         for pair, (dataset, shot) in product(_own(study.experiment, role), columns(study.experiment)):
             values = contrasts.weighted(study, dataset, shot, {pair.first: 1, pair.second: -1})
-            mean, half_width = interval(values.mean(axis=0))
+            found = summarize(values)
             row = {"role": role, "title": pair.label, "dataset": dataset, "shot": shot}
-            rows.append(row | {"difference": mean, "ci95": half_width, "by_seed": values.mean(axis=1)})
+            rows.append(row | {"difference": found.mean, "ci95": found.half_width, "by_seed": found.by_seed})
     return pd.DataFrame(rows)
 
 
