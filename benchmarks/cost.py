@@ -6,6 +6,7 @@ Nothing is trained here. The hours on a GPU are an estimate: operations over a s
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.compare import write
+from mlcl.config import Encoder as Spec
 from mlcl.config import Evaluation, Experiment, Method
 from mlcl.encoders import Encoder, save
 from mlcl.objectives import Objective
@@ -48,17 +50,17 @@ SHARES = (0.3, 0.5)
 SWEEP = 100
 
 
-def encoder(method: Method, device: str) -> Encoder:
+def encoder(spec: Spec, device: str) -> Encoder:
     with torch.device(device):
-        return Encoder(method.encoder, [0.5] * CHANNELS, [0.25] * CHANNELS)
+        return Encoder(spec, [0.5] * CHANNELS, [0.25] * CHANNELS)
 
 
-def encoder_flop(method: Method, views: int) -> tuple[int, int, int]:
+def encoder_flop(spec: Spec, views: int) -> tuple[int, int, int]:
     """Of so many views: the operations of a pass forward, of both passes, and the bytes kept between them in float32.
 
     On tensors without values: what they hold changes nothing.
     """
-    network, kept = encoder(method, "meta").train(), {}
+    network, kept = encoder(spec, "meta").train(), {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         kept[tensor.untyped_storage()._cdata] = tensor.untyped_storage().nbytes()
@@ -75,7 +77,7 @@ def encoder_flop(method: Method, views: int) -> tuple[int, int, int]:
 
 def objective_flop(method: Method, views: int, classes: int) -> int:
     """Of the projection heads, classifier and losses, on as many views, forward and backward."""
-    dims = encoder(method, "meta").dims
+    dims = encoder(method.encoder, "meta").dims
     objective = Objective(method.objective, dims, classes)
     representations = [torch.randn(views, dim, requires_grad=True) for dim in dims]
     with FlopCounterMode(display=False) as counted:
@@ -91,24 +93,28 @@ def measured(table: str, column: str, **where: str) -> float:
     return float(frame[column].item())
 
 
-def model_bytes(method: Method) -> int:
+def parameters(spec: Spec) -> int:
+    return sum(values.numel() for values in encoder(spec, "meta").parameters())
+
+
+def model_bytes(spec: Spec) -> int:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
-        save(encoder(method, "cpu"), path, {"method": method.model_dump(mode="json")})
+        save(encoder(spec, "cpu"), path, {"method": {"encoder": spec.model_dump(mode="json")}})
         return path.stat().st_size
 
 
 def operations(experiment: Experiment) -> list[dict[str, object]]:
     """A row a data set, of the method with the most to do, and one of all; the rate is of a loss at four levels."""
     rate = measured("training", "ours images/s", encoder="resnet12")
-    rows, images, whole = [], 0, 0.0
-    runs = len(experiment.methods) * len(experiment.seeds)
+    rows, everything, seeds = [], [], len(experiment.seeds)
     for name in experiment.datasets:
-        costs = (of_run(name, method, experiment.evaluation) for method in experiment.methods.values())
+        costs = [of_run(name, method, experiment.evaluation) for method in experiment.methods.values()]
         row, seen, flop = max(costs, key=itemgetter(2))
         rows.append({"runs": f"1 on {name}", **row, **total(seen, flop, rate)})
-        images, whole = images + runs * seen, whole + runs * flop
-    row = {**dict.fromkeys(rows[0], ""), "runs": f"all {runs * len(experiment.datasets)}"}
+        everything += costs
+    images, whole = (seeds * sum(column) for column in list(zip(*everything, strict=True))[1:])
+    row = {**dict.fromkeys(rows[0], ""), "runs": f"all {seeds * len(everything)}"}
     return [*rows, row | total(images, whole, rate)]
 
 
@@ -116,7 +122,7 @@ def of_run(dataset: str, method: Method, evaluation: Evaluation) -> tuple[dict[s
     """What a view costs, the images trained on, and the operations of training, validations, features and copies."""
     spec, counts = method.training, DATA[dataset]
     views, steps = 2 * spec.batch_size, spec.epochs * (counts.train // spec.batch_size)
-    once, both, _ = encoder_flop(method, views)
+    once, both, _ = encoder_flop(method.encoder, views)
     loss = objective_flop(method, views, counts.classes)
     tasks = spec.validation
     met = min(counts.val, tasks.episodes * tasks.way * (tasks.shot + tasks.queries))
@@ -142,52 +148,52 @@ def total(images: float, flop: float, rate: float) -> dict[str, str]:
 
 
 def disk(experiment: Experiment) -> list[dict[str, object]]:
-    method = next(iter(experiment.methods.values()))
-    dims = encoder(method, "meta").dims
+    """A row a data set and stage; of models, features and copies, one for each encoder, as each has its own widths."""
     evaluations = [path.stat().st_size for path in (ROOT / "results").glob("mini-imagenet-cpu/evaluations/*/*/*")]
-    runs = len(experiment.methods) * len(experiment.seeds)
-    model, rows = model_bytes(method), []
+    runs = Counter(method.encoder for method in experiment.methods.values() for _ in experiment.seeds)
+    models = {spec: model_bytes(spec) for spec in runs}
+    rows = []
     for name in experiment.datasets:
         counts, copies = DATA[name], experiment.evaluation.support_copies
         images, novel, read = counts.train + counts.val + counts.test, counts.test, counts.of(experiment.evaluation)
-        sizes = {
-            "data": (f"{images:,} images of {SIZE} x {SIZE} x {CHANNELS}", images * SIZE * SIZE * CHANNELS, 1),
-            "train": ("model.safetensors", model, runs),
-            "features": (
-                f"{' + '.join(map(str, dims))} float16 for each of {read:,} images",
-                2 * sum(dims) * read,
-                runs,
-            ),
-            "copies": (
-                f"of the {novel:,} novel images, {copies} copies each",
-                2 * sum(dims) * novel * copies,
-                runs,
-            ),
-            "evaluate": ("one of results/mini-imagenet-cpu, the largest", max(evaluations), runs),
-        }
+        files = [("data", f"{images:,} images of {SIZE} x {SIZE} x {CHANNELS}", images * SIZE * SIZE * CHANNELS, 1)]
+        for spec, count in runs.items():
+            dims = encoder(spec, "meta").dims
+            widths = " + ".join(map(str, dims))
+            files += [
+                ("train", f"model.safetensors with representations of {widths}", models[spec], count),
+                ("features", f"{widths} float16 for each of {read:,} images", 2 * sum(dims) * read, count),
+                (
+                    "copies",
+                    f"{widths} float16 for {copies} copies of each of the {novel:,} novel images",
+                    2 * sum(dims) * novel * copies,
+                    count,
+                ),
+            ]
+        files += [("evaluate", "one of results/mini-imagenet-cpu, the largest", max(evaluations), runs.total())]
         rows += [
             {
                 "data set": name, "stage": stage, "of what": what, "MB each": f"{size / 1e6:.2f}", "of them": count,
                 "MB": f"{size * count / 1e6:,.1f}",
             }
-            for stage, (what, size, count) in sizes.items()
+            for stage, what, size, count in files
         ]  # fmt: skip
     return rows
 
 
 def memory(experiment: Experiment) -> list[dict[str, object]]:
-    method = next(iter(experiment.methods.values()))
-    views = 2 * method.training.batch_size
-    parameters = sum(values.numel() for values in encoder(method, "meta").parameters())
-    _, _, kept = encoder_flop(method, views)
+    """Of the encoder with the most parameters; all have the same batches."""
+    spec = max((method.encoder for method in experiment.methods.values()), key=parameters)
+    views = 2 * experiment.training.batch_size
+    _, _, kept = encoder_flop(spec, views)
     rows = {
-        "train: weights, gradients and momentum, float32": 3 * 4 * parameters,
+        "train: weights, gradients and momentum, float32": 3 * 4 * parameters(spec),
         f"train: kept for the backward pass of {views} views, float32": kept,
         **{
             f"train: the packed base images of {name}, on the GPU or mapped": DATA[name].train * SIZE * SIZE * CHANNELS
             for name in experiment.datasets
         },
-        "features: the largest map of a batch of 256 images, float32": 256 * 4 * method.encoder.width * SIZE * SIZE,
+        "features: the largest map of a batch of 256 images, float32": 256 * 4 * spec.width * SIZE * SIZE,
     }
     return [{"what": what, "MB": f"{size / 1e6:,.0f}"} for what, size in rows.items()]
 

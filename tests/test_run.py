@@ -443,9 +443,10 @@ def test_the_papers_experiment_runs_cut_down(tiny_data, tmp_path):
     paper["evaluation"] |= {"episodes": 5, "queries": 5}
     paper |= {"seeds": [0], "deep_ensembles": False, "device": "cpu"}
     experiment, results = Experiment.parse(paper, "test"), Files(tmp_path, "paper")
-    assert len(experiment.methods) == 9
+    assert len(experiment.methods) == 11
     place(tiny_data, tmp_path)
     run(experiment, tmp_path, max_minutes=60)
     tables_alone(experiment, [results.evaluation(f"tiny/{name}/0") for name in experiment.methods], results.folder)
     factorial = pd.read_csv(results.folder / "tables" / "factorial.csv")
-    assert len(factorial[["single", "multi"]].drop_duplicates()) == 4  # each loss, with and without cross-entropy
+    pairs = factorial[["single", "multi"]].drop_duplicates()
+    assert len(pairs) == 6  # each loss, with and without cross-entropy; two of them through branches, too
