@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -49,108 +49,152 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     evaluated otherwise.
     """
     deadline = time.monotonic() + 60 * max_minutes
-    files, spec = Files(root, experiment.name), experiment.evaluation
-    packed = {}
-    for name, dataset in experiment.datasets.items():
-        folder = files.manifest(name).parent
-        if manifest := definition.check(folder, definition.of(dataset)):
-            episodes.check_tasks(experiment, name, manifest["splits"])
-        else:
-            with Stage(f"data {name}", deadline):
-                source = sources.open_source(dataset, root)
-                episodes.check_tasks(experiment, name, sizes(source))
-                pack(source, folder)
-        packed[name] = Packed(folder)
+    packed = {name: _pack(experiment, name, root, deadline) for name in experiment.datasets}
     # As in the workflow: where `auto` finds no GPU, one process.
     shared = experiment.device != "auto" or torch.cuda.is_available()
     devices = hardware.devices(experiment.device, experiment.gpus if shared else 1)
+    session = _Session(experiment, Files(root, experiment.name), packed, devices, deadline)
     datasets = sorted(experiment.datasets, key=experiment.trained_on.__contains__)  # those with trainings first
     for seed, dataset, method in product(experiment.seeds, datasets, experiment.recipes):
-        until = deadline
-        name, data = f"{dataset}/{method}/{seed}", packed[dataset]
-        encoder = experiment.encoder_of(name)
-        trained_on = packed[encoder.partition("/")[0]]
-        model, evaluation = files.model(encoder), files.evaluation(name)
-        folder = files.features(name, spec.split).parent
-        known, taught_by = files.records(encoder) / "run.json", experiment.teacher(encoder)
-        teacher = files.model(taught_by) if taught_by else None
-        if model.exists():
-            record.check(encoders.load_made_by(model), experiment.recipes[method], model, trained_on, teacher)
-        elif known.exists() and evaluation.exists():  # as git brings them; another model would have other numbers
-            of = record.read(known)
-            record.check(of["made_by"], experiment.recipes[method], known, trained_on, teacher)
-            own = {"model": of["model"]} if "model" in of else {}  # older records name none
-            results.check(evaluation, spec, experiment.recipes[method], data.identity, own)
-            print(f"{name}: is evaluated, which is kept", file=sys.stderr, flush=True)
-            continue
-        elif encoder != name:
-            raise UserError(f"{model}: is missing, whose encoder {name} is solved by; delete {known} to train it again")
-        else:
-            with Stage(f"train {name}", deadline) as minutes:
-                for path in (*folder.glob("*.npy"), files.choices(name), evaluation):  # of another model
-                    path.unlink(missing_ok=True)
-                records, scratch = files.records(name), files.scratch(name)
-                train(
-                    data.folder, experiment.recipes[method], seed, devices, model.parent, records, scratch, minutes,
-                    teacher,
-                )  # fmt: skip
-            until = math.inf  # what is left of this run takes seconds, and elsewhere the model may not be at hand
-        made_by = {"model": sha256(model), "extract": extract.CODE}
-        solved_by = made_by | {"evaluate": CODE}
-        evaluated = _evaluated(evaluation, spec, experiment.recipes[method], data, solved_by) and (
-            files.choices(name).exists() or not spec.choose
-        )
-        if not evaluated:
-            precision = experiment.recipes[method].training.precision
-            made_by["precision"] = hardware.precision(devices[0], precision)
-        _represent(name, files, model, data, spec, devices[0], made_by, until)
-        if not evaluated:
-            with Stage(f"evaluate {name}", until):
-                evaluate(
-                    data.folder, folder, spec, (dataset, method, seed), devices[0], evaluation,
-                    files.choices(name), os.cpu_count() or 1,
-                )  # fmt: skip
+        _Run(session, dataset, method, seed).complete()
     for dataset, (ensemble, method) in product(experiment.datasets, experiment.ensembles.items()):
-        name, data, recipe = f"{dataset}/{ensemble}", packed[dataset], experiment.recipes[method]
-        seeds = [f"{dataset}/{method}/{seed}" for seed in experiment.seeds]
-        members, evaluation = [files.evaluation(seed) for seed in seeds], files.evaluation(name)
-        _, solved_by = deep_ensembles.identity([evaluations.read(member) for member in members])
-        models = [files.model(experiment.encoder_of(seed)) for seed in seeds]
-        if evaluation.exists() and not all(model.exists() for model in models):  # as git brings them
-            results.check(evaluation, spec, recipe, data.identity, {"model": solved_by["model"]})
-        elif not _evaluated(evaluation, spec, recipe, data, solved_by):
-            if spec.support_copies and all(model.exists() for model in models):  # copies go first to save room
-                precision = hardware.precision(devices[0], recipe.training.precision)
-                for seed, model in zip(seeds, models, strict=True):
-                    made_by = {"model": sha256(model), "extract": extract.CODE, "precision": precision}
-                    _represent(seed, files, model, data, spec, devices[0], made_by, deadline)
-            with Stage(f"evaluate {name}", deadline):
-                folders = [files.features(seed, spec.split).parent for seed in seeds]
-                deep_ensembles.evaluate(
-                    data.folder, folders, members, spec, devices[0], evaluation, os.cpu_count() or 1
-                )
+        members = [_Run(session, dataset, method, seed) for seed in experiment.seeds]
+        _complete_ensemble(f"{dataset}/{ensemble}", members)
 
 
-def _represent(
-    name: str,
-    files: Files,
-    model: Path,
-    data: Packed,
-    spec: config.Evaluation,
-    device: torch.device,
-    made_by: Mapping[str, str],
-    until: float,
-) -> None:
-    """Extract the features that a run lacks of those `made_by` this encoder and code; where that names a precision too,
-    in which episodes are about to be solved, the support images' copies with them."""
-    wanted = {files.features(name, split): features.origin(data, split) for split in spec.splits}
-    if not all([_extracted(path, of, made_by) for path, of in wanted.items()]):
-        with Stage(f"features {name}", until):
-            extract.extract(data.folder, model, device, files.features(name, spec.split).parent, spec.splits)
-    copies, of = files.features(name, "copies"), features.origin(data, spec.split, spec.support_copies, spec.seed)
-    if "precision" in made_by and spec.support_copies and not _extracted(copies, of, made_by):
-        with Stage(f"copies {name}", until):
-            extract.extract_copies(data.folder, model, spec.split, spec.support_copies, spec.seed, device, copies)
+def _pack(experiment: config.Experiment, name: str, root: Path, deadline: float) -> Packed:
+    """A data set packed, now if it is not yet; that its tasks can be drawn is checked in any case."""
+    dataset, folder = experiment.datasets[name], Files(root, experiment.name).manifest(name).parent
+    if manifest := definition.check(folder, definition.of(dataset)):
+        episodes.check_tasks(experiment, name, manifest["splits"])
+    else:
+        with Stage(f"data {name}", deadline):
+            source = sources.open_source(dataset, root)
+            episodes.check_tasks(experiment, name, sizes(source))
+            pack(source, folder)
+    return Packed(folder)
+
+
+class _Session(NamedTuple):
+    """What the runs of an experiment share."""
+
+    experiment: config.Experiment
+    files: Files
+    packed: dict[str, Packed]
+    devices: list[torch.device]
+    deadline: float
+
+
+class _Run:
+    """DATASET/METHOD/SEED: what it has, and what completes it."""
+
+    def __init__(self, session: _Session, dataset: str, method: str, seed: int):
+        self.session, self.key, self.name = session, (dataset, method, seed), f"{dataset}/{method}/{seed}"
+        self.recipe, self.data = session.experiment.recipes[method], session.packed[dataset]
+        self.encoder = session.experiment.encoder_of(self.name)
+        self.model, self.evaluation = session.files.model(self.encoder), session.files.evaluation(self.name)
+        self.features = session.files.features(self.name, session.experiment.evaluation.split).parent
+
+    def complete(self) -> None:
+        """Train, extract and evaluate what is missing."""
+        experiment, files, until = self.session.experiment, self.session.files, self.session.deadline
+        trained_on = self.session.packed[self.encoder.partition("/")[0]]
+        known = files.records(self.encoder) / "run.json"
+        taught_by = experiment.teacher(self.encoder)
+        teacher = files.model(taught_by) if taught_by else None
+        if self.model.exists():
+            record.check(encoders.load_made_by(self.model), self.recipe, self.model, trained_on, teacher)
+        elif known.exists() and self.evaluation.exists():  # as git brings them; another model would have other numbers
+            of = record.read(known)
+            record.check(of["made_by"], self.recipe, known, trained_on, teacher)
+            own = {"model": of["model"]} if "model" in of else {}  # older records name none
+            results.check(self.evaluation, experiment.evaluation, self.recipe, self.data.identity, own)
+            print(f"{self.name}: is evaluated, which is kept", file=sys.stderr, flush=True)
+            return
+        elif self.encoder != self.name:
+            raise UserError(
+                f"{self.model}: is missing, whose encoder {self.name} is solved by; delete {known} to train it again"
+            )
+        else:
+            self._train(teacher)
+            until = math.inf  # what is left of this run takes seconds, and elsewhere the model may not be at hand
+        self._evaluate(until)
+
+    def _train(self, teacher: Path | None) -> None:
+        files = self.session.files
+        with Stage(f"train {self.name}", self.session.deadline) as minutes:
+            for path in (*self.features.glob("*.npy"), files.choices(self.name), self.evaluation):  # of another model
+                path.unlink(missing_ok=True)
+            train(
+                self.data.folder, self.recipe, self.key[2], self.session.devices, self.model.parent,
+                files.records(self.name), files.scratch(self.name), minutes, teacher,
+            )  # fmt: skip
+
+    def _evaluate(self, until: float) -> None:
+        """Extract the features that are missing, and solve the episodes if they are not solved as asked."""
+        spec, choices, made_by = (
+            self.session.experiment.evaluation,
+            self.session.files.choices(self.name),
+            self.made_by(),
+        )
+        solved = self.is_solved(self.evaluation, made_by | {"evaluate": CODE}) and (choices.exists() or not spec.choose)
+        self.extract(made_by, not solved, until)
+        if not solved:
+            with Stage(f"evaluate {self.name}", until):
+                evaluate(
+                    self.data.folder, self.features, spec, self.key, self.session.devices[0], self.evaluation, choices,
+                    os.cpu_count() or 1,
+                )  # fmt: skip
+
+    def made_by(self) -> dict[str, str]:
+        """What the features have to be of."""
+        return {"model": sha256(self.model), "extract": extract.CODE}
+
+    def is_solved(self, path: Path, made_by: Mapping[str, str]) -> bool:
+        """Whether there is an evaluation (of this run or an ensemble with it) as asked; another stays until then."""
+        if not path.exists():
+            return False
+        try:
+            results.check(path, self.session.experiment.evaluation, self.recipe, self.data.identity, made_by)
+        except UserError as error:
+            print(f"{error}: evaluated again", file=sys.stderr, flush=True)
+            return False
+        return True
+
+    def extract(self, made_by: Mapping[str, str], to_solve: bool, until: float) -> None:
+        """Extract the features that are missing of those `made_by` this encoder and code; where episodes are about to
+        be solved by them, in the precision that the config has, and the support images' copies with them."""
+        spec, files, device = self.session.experiment.evaluation, self.session.files, self.session.devices[0]
+        if to_solve:
+            made_by = {**made_by, "precision": hardware.precision(device, self.recipe.training.precision)}
+        splits = {files.features(self.name, split): features.origin(self.data, split) for split in spec.splits}
+        if not all([_extracted(path, of, made_by) for path, of in splits.items()]):
+            with Stage(f"features {self.name}", until):
+                extract.extract(self.data.folder, self.model, device, self.features, spec.splits)
+        copies, drawn = files.features(self.name, "copies"), (spec.split, spec.support_copies, spec.seed)
+        if to_solve and spec.support_copies and not _extracted(copies, features.origin(self.data, *drawn), made_by):
+            with Stage(f"copies {self.name}", until):
+                extract.extract_copies(self.data.folder, self.model, *drawn, device, copies)
+
+
+def _complete_ensemble(name: str, members: list[_Run]) -> None:
+    """Evaluate a method's encoders of all seeds together, if they are not yet."""
+    session, first = members[0].session, members[0]
+    spec, evaluation = session.experiment.evaluation, session.files.evaluation(name)
+    evaluated = [member.evaluation for member in members]
+    _, made_by = deep_ensembles.identity([evaluations.read(path) for path in evaluated])
+    at_hand = all(member.model.exists() for member in members)
+    if evaluation.exists() and not at_hand:  # as git brings them
+        results.check(evaluation, spec, first.recipe, first.data.identity, {"model": made_by["model"]})
+    elif not first.is_solved(evaluation, made_by):
+        if spec.support_copies and at_hand:  # copies go first to save room
+            for member in members:
+                member.extract(member.made_by(), True, session.deadline)
+        with Stage(f"evaluate {name}", session.deadline):
+            deep_ensembles.evaluate(
+                first.data.folder, [member.features for member in members], evaluated, spec, session.devices[0],
+                evaluation, os.cpu_count() or 1,
+            )  # fmt: skip
 
 
 def _extracted(path: Path, of: Mapping[str, Any], made_by: Mapping[str, str]) -> bool:
@@ -162,20 +206,6 @@ def _extracted(path: Path, of: Mapping[str, Any], made_by: Mapping[str, str]) ->
     except UserError as error:
         print(f"{error}: made again", file=sys.stderr, flush=True)
         return False
-
-
-def _evaluated(
-    path: Path, spec: config.Evaluation, method: config.Method, data: Packed, made_by: Mapping[str, str]
-) -> bool:
-    """Whether there is an evaluation, and it is what is asked for; another stays until its like is made."""
-    if not path.exists():
-        return False
-    try:
-        results.check(path, spec, method, data.identity, made_by)
-    except UserError as error:
-        print(f"{error}: evaluated again", file=sys.stderr, flush=True)
-        return False
-    return True
 
 
 class Stage:
