@@ -1,11 +1,4 @@
-"""A few-shot classifier of one's own images: trained encoders, a few labelled images of any classes, and new ones.
-
-A task is solved as an episode of the evaluation is: one logistic regression a level on the supports' unit vectors,
-their logits summed with weights. Unlike there, classes may have as many supports as they like: all classes count the
-same, or the intercepts, which nothing regularises, would give the largest class nearly every image. And the
-probabilities, which so strongly regularised a classifier puts far too low, are scaled to what it is seen to get
-right.
-"""
+"""A few-shot classifier of one's own images: trained encoders, a few labelled images of any classes, and new ones."""
 
 from __future__ import annotations
 
@@ -19,20 +12,15 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
 
-from mlcl import encoders, hardware, logistic
+from mlcl import encoders, hardware, labelled
 from mlcl.data import folder, images
 from mlcl.embed import BATCH, batches, embed
 from mlcl.errors import UserError
 from mlcl.files import replacing
 from mlcl.progress import Progress
-from mlcl.solve import weighted
-
-FOLDS = 10
-TINY = 1e-30  # the least probability that is told from zero
 
 
 class Outcome(NamedTuple):
@@ -74,65 +62,53 @@ def classify(
     if not os.access(out.parent, os.W_OK):
         raise UserError(f"{out}: cannot be written, since its folder cannot; name another")
     seers = _load(models, device)
-    count, shape = len(seers[0].encoder.spec.levels), seers[0].shape
+    count = len(seers[0].encoder.spec.levels)
     if weights and (len(weights) != count or min(weights) < 0 or not 0 < sum(weights) < math.inf):
         raise UserError(f"--weights: {models[0]} has {count} levels; give one weight for each, 0 or more, not all 0")
     used = list(weights) or [0] * (count - 1) + [1]
-    labelled, others = folder.listing(support)
-    classes = sorted({name for _, name, _ in labelled})
+    known, others = folder.listing(support)
+    classes = sorted({name for _, name, _ in known})
     if len(classes) < 2:
         raise UserError(f"{support}: holds one class, {classes[0]}; add the folder of another")
-    labels = torch.tensor([classes.index(name) for _, name, _ in labelled])
+    labels = torch.tensor([classes.index(name) for _, name, _ in known])
     asked, more, _ = ([queries], [], []) if queries.is_file() else images.below(queries)
     if not asked:
         raise UserError(f"{queries}: holds no images")
-    problems: dict[Path, str] = {}  # what is wrong with the images that cannot be read
-
-    def read(path: Path) -> np.ndarray:
-        try:
-            return images.read(path, size=shape[0], mode="RGB" if shape[-1] == 3 else "L", crop=True)
-        except UserError as error:
-            problems[path] = str(error)
-            return np.zeros(shape, np.uint8)
-
     hardware.keep_memory()
-    rows = []
-    with Progress(str(out), len(labelled) + len(asked), "images") as progress, ThreadPoolExecutor() as pool:
-
-        def vectors(paths: list[Path]) -> Iterator[list[list[Tensor]]]:
-            """Batches of unit vectors: of every encoder one [n, D_l] a level."""
-            for start in range(0, len(paths), BATCH):
-                pixels = np.stack(list(pool.map(read, paths[start : start + BATCH])))
-                yield [seer.see(pixels, device) for seer in seers]
-                progress.advance(len(pixels))
-
-        seen = zip(*vectors([path for *_, path in labelled]), strict=True)
+    rows: list[tuple[str, float]] = []
+    with Progress(str(out), len(known) + len(asked), "images") as progress, ThreadPoolExecutor() as pool:
+        look = _Look(seers, device, pool, progress)
+        seen = zip(*look.at([path for *_, path in known]), strict=True)
         supports = [[torch.cat(parts) for parts in zip(*of_batches, strict=True)] for of_batches in seen]
-        if problems:
-            raise UserError(listed([problems[path] for *_, path in labelled if path in problems]))
-        solvers = [fit(own, labels, len(classes)) for own in supports]
+        if look.problems:
+            raise UserError(listed(list(look.problems.values())))
+        solvers = [labelled.fit(own, labels, len(classes)) for own in supports]
         single = [name for name, count in zip(classes, torch.bincount(labels), strict=True) if count == 1]
-        unseen = [] if single else [left_out(own, labels, len(classes)) for own in supports]
-        scale = temperature(together(unseen, used), labels) if unseen else 1.0
-        for found in vectors(asked):
-            answers = [probabilities(solver, own) for solver, own in zip(solvers, found, strict=True)]
-            sure, best = scaled(together(answers, used), scale).max(1)
+        unseen = [] if single else [labelled.left_out(own, labels, len(classes)) for own in supports]
+        scale = labelled.temperature(labelled.together(unseen, used), labels) if unseen else 1.0
+        for found in look.at(asked):
+            answers = [labelled.probabilities(solver, own) for solver, own in zip(solvers, found, strict=True)]
+            sure, best = labelled.scaled(labelled.together(answers, used), scale).max(1)
             rows += zip([classes[i] for i in best], sure.tolist(), strict=True)
-    named = [
-        (str(path), *(("", math.nan) if path in problems else found)) for path, found in zip(asked, rows, strict=True)
-    ]
-    # Objects: names of files and folders may be no UTF-8, which pandas' own texts must be.
-    table = pd.DataFrame(named, columns=["file", "class", "probability"], dtype=object).astype({"probability": float})
-    with replacing(out) as (temporary,):
-        table.to_csv(temporary, index=False, float_format="%.4f", errors="surrogateescape")
+    _write(
+        out, asked, [("", math.nan) if path in look.problems else row for path, row in zip(asked, rows, strict=True)]
+    )
     return Outcome(
         classes=classes,
         recognised=_expected(unseen, labels, weights, used) if unseen else {},
         single=single,
         asked=len(asked),
-        unreadable=[problems[path] for path in asked if path in problems],
+        unreadable=list(look.problems.values()),
         others=others + more,
     )
+
+
+def _write(out: Path, paths: Sequence[Path], named: Sequence[tuple[str, float]]) -> None:
+    rows = [(str(path), *found) for path, found in zip(paths, named, strict=True)]
+    # Objects: names of files and folders may be no UTF-8, which pandas' own texts must be.
+    table = pd.DataFrame(rows, columns=["file", "class", "probability"], dtype=object).astype({"probability": float})
+    with replacing(out) as (temporary,):
+        table.to_csv(temporary, index=False, float_format="%.4f", errors="surrogateescape")
 
 
 class Seer(NamedTuple):
@@ -154,6 +130,34 @@ class Seer(NamedTuple):
         if not all(level.isfinite().all() for level in found):
             raise UserError(f"{self.path}: gives features that are not finite; train it again")
         return [F.normalize(level) for level in found]
+
+
+class _Look:
+    """What the encoders see in image files, and what is wrong with those that cannot be read."""
+
+    def __init__(self, seers: Sequence[Seer], device: torch.device, pool: ThreadPoolExecutor, progress: Progress):
+        self.seers, self.device, self.pool, self.progress = seers, device, pool, progress
+        self.problems: dict[Path, str] = {}
+
+    def at(self, paths: Sequence[Path]) -> Iterator[list[list[Tensor]]]:
+        """Batches of unit vectors: of every encoder one [n, D_l] a level; of an image that cannot be read, of black."""
+        for start in range(0, len(paths), BATCH):
+            part = paths[start : start + BATCH]
+            pixels = np.zeros((len(part), *self.seers[0].shape), np.uint8)
+            for place, found in enumerate(self.pool.map(self._read, part)):
+                if isinstance(found, str):
+                    self.problems[part[place]] = found
+                else:
+                    pixels[place] = found
+            yield [seer.see(pixels, self.device) for seer in self.seers]
+            self.progress.advance(len(part))
+
+    def _read(self, path: Path) -> np.ndarray | str:
+        shape = self.seers[0].shape
+        try:
+            return images.read(path, size=shape[0], mode="RGB" if shape[-1] == 3 else "L", crop=True)
+        except UserError as error:
+            return str(error)
 
 
 def _load(models: Sequence[Path], device: torch.device) -> list[Seer]:
@@ -179,9 +183,9 @@ def _expected(
         by[f"weights {', '.join(f'{weight:g}' for weight in weights)}"] = weights
     *_, name = by  # that of the images' names
     by["all levels alike"] = [1] * count
-    found = {what: recognised(together(unseen, of_levels), labels) for what, of_levels in by.items()}
+    found = {what: labelled.recognised(labelled.together(unseen, of_levels), labels) for what, of_levels in by.items()}
     if len(unseen) > 1:
-        alone = [recognised(ensemble(of_levels, used), labels) for of_levels in unseen]
+        alone = [labelled.recognised(labelled.ensemble(of_levels, used), labels) for of_levels in unseen]
         found[f"{name}, one of the {len(unseen)} models alone, on average"] = float(np.mean(alone))
     return found
 
@@ -190,94 +194,3 @@ def listed(problems: Sequence[str]) -> str:
     """Three of them in a line."""
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
     return "; ".join(problems[:3]) + more
-
-
-def left_out(supports: list[Tensor], labels: Tensor, way: int) -> Tensor:
-    """[levels, n, way]: the probabilities of every support by a classifier that does not know it.
-
-    `supports` are unit vectors, one [n, D_l] a level, `labels` [n], each at least twice. At most ten times a part is
-    left out, of every class alike.
-    """
-    place = F.one_hot(labels).cumsum(0)[range(len(labels)), labels] - 1  # of every support in its class
-    folds = min(FOLDS, int(place.max()) + 1)
-    found = torch.empty(len(supports), len(labels), way)
-    for fold in range(folds):
-        out = place % folds == fold
-        solver = fit([level[~out] for level in supports], labels[~out], way)
-        found[:, out] = probabilities(solver, [level[out] for level in supports])
-    return found
-
-
-def recognised(found: Tensor, labels: Tensor) -> float:
-    """The share of images [n] whose class has the highest probability of `found` [n, way], the mean over classes."""
-    right = found.argmax(1) == labels
-    return float(right.double() @ _equal(labels))
-
-
-def temperature(found: Tensor, labels: Tensor) -> float:
-    """T in [0.01, 10] at which probabilities [n, way] say most of the labels [n] (Guo et al. 2017, section 4.2).
-
-    It minimises the negative log-likelihood, the mean over the classes. One support more that might be of any class
-    is reckoned with, as Platt (1999) does: where all are recognised, nothing would be too sure.
-    """
-    logits, doubt = _logits(found.double()), 1 / (len(labels) + 1)
-
-    def cost(log: float) -> float:
-        each = F.cross_entropy(logits / math.exp(log), labels, reduction="none", label_smoothing=doubt)
-        return float(each @ _equal(labels))
-
-    return math.exp(minimize_scalar(cost, bounds=(math.log(0.01), math.log(10)), method="bounded").x)
-
-
-def scaled(found: Tensor, scale: float) -> Tensor:
-    """Probabilities [n, way] at a temperature: proportional to their power 1 / `scale`."""
-    return (_logits(found) / scale).softmax(1)
-
-
-def _logits(found: Tensor) -> Tensor:
-    return found.clamp(min=TINY).log()
-
-
-def _equal(labels: Tensor) -> Tensor:
-    """float64 [n]: weights of one in all that give every class of `labels` the same."""
-    counts = torch.bincount(labels)
-    return 1 / (counts[labels] * len(counts)).double()
-
-
-def fit(supports: list[Tensor], labels: Tensor, way: int) -> list[tuple[Tensor, Tensor]]:
-    """Weights [way, D_l] and intercepts [way, 1] of every level, from unit vectors [n, D_l] of supports."""
-    targets = F.one_hot(labels, way).T.double()
-    targets *= len(labels) / way / targets.sum(1, keepdim=True)  # one on average
-    solved = []
-    for level in supports:
-        # One support against thousands has their weight together: single precision would not see the rest.
-        vectors = level.double()
-        (coefficients,), (intercepts,) = logistic.fit(Gram(vectors), targets)
-        solved.append(((coefficients @ vectors).float(), intercepts.float()))
-    return solved
-
-
-class Gram:
-    """The inner products of vectors [n, D], [1, n, n], by which others can be multiplied: of many vectors they would
-    not fit into memory."""
-
-    def __init__(self, vectors: Tensor):
-        self.vectors, self.shape = vectors, (1, len(vectors), len(vectors))
-
-    def __rmatmul__(self, other: Tensor) -> Tensor:
-        return other @ self.vectors @ self.vectors.T
-
-
-def probabilities(solver: list[tuple[Tensor, Tensor]], queries: list[Tensor]) -> Tensor:
-    """[levels, m, way] of queries' unit vectors, one [m, D_l] a level."""
-    return torch.stack([(w @ level.T + b).softmax(0).T for (w, b), level in zip(solver, queries, strict=True)])
-
-
-def ensemble(of_levels: Tensor, weights: Sequence[float]) -> Tensor:
-    """[m, way]: the levels' probabilities [levels, m, way] pooled, in proportion to the product of their powers."""
-    return weighted(_logits(of_levels), [weight / sum(weights) for weight in weights]).softmax(1)
-
-
-def together(of_encoders: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """[m, way]: the mean over encoders of what `ensemble` makes of each one's [levels, m, way]."""
-    return torch.stack([ensemble(of_levels, weights) for of_levels in of_encoders]).mean(0)

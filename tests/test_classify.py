@@ -14,12 +14,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.class_weight import compute_sample_weight
 from torch.nn import functional as F
 
-from mlcl import classify as classification
-from mlcl import config, encoders
+from mlcl import config, encoders, labelled
 from mlcl.classify import classify as whole
-from mlcl.classify import ensemble, fit, left_out, probabilities, scaled, temperature
 from mlcl.cli import main
 from mlcl.data.packed import Packed
+from mlcl.labelled import ensemble, fit, left_out, probabilities, scaled, temperature
 
 SUPPORTS = {"long": 7, "round": 2, "thin": 3}  # unlike numbers
 LABELS = np.repeat(range(3), list(SUPPORTS.values()))
@@ -163,7 +162,7 @@ def test_a_small_class_counts_as_much_as_a_large_one_for_the_temperature():
 
 def test_at_most_ten_parts_are_left_out(monkeypatch):
     calls, supports = [], [F.normalize(torch.randn(24, 4, generator=torch.Generator().manual_seed(0)))]
-    monkeypatch.setattr(classification, "fit", lambda *given: calls.append(given) or fit(*given))
+    monkeypatch.setattr(labelled, "fit", lambda *given: calls.append(given) or fit(*given))
     left_out(supports, torch.arange(2).repeat(12), 2)
     assert len(calls) == 10
 
