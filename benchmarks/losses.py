@@ -25,7 +25,8 @@ CASES = ((512, 1), (1024, 1), (1024, 4))  # images, levels summed
 CORES = os.cpu_count() or 1
 GPU = torch.cuda.is_available()
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[[list[Tensor], Tensor], Tensor]
+"""Unit vectors, one tensor a level, and labels -> the levels' losses summed."""
 
 
 def supcontrast(z: Tensor, labels: Tensor) -> Tensor:
@@ -41,10 +42,16 @@ def supcontrast(z: Tensor, labels: Tensor) -> Tensor:
 
 
 REFERENCE, OURS = "SupContrast's formulation", "ours"
+
+
+def level_by_level(loss: Callable[[Tensor, Tensor], Tensor]) -> Loss:
+    return lambda levels, labels: sum(loss(z, labels) for z in levels)
+
+
 LOSSES: dict[str, Loss] = {
-    "pytorch-metric-learning": SupConLoss(TEMPERATURE),
-    REFERENCE: supcontrast,
-    OURS: lambda z, labels: contrast(z, labels, TEMPERATURE),
+    "pytorch-metric-learning": level_by_level(SupConLoss(TEMPERATURE)),
+    REFERENCE: level_by_level(supcontrast),
+    OURS: lambda levels, labels: contrast(torch.stack(levels), labels, TEMPERATURE).sum(),
 }
 
 
@@ -60,10 +67,10 @@ def make(images: int, levels: int) -> tuple[list[Tensor], Tensor]:
 
 
 def step(loss: Loss, vectors: list[Tensor], labels: Tensor) -> Tensor:
-    """The losses of the levels summed; their gradients are left in the vectors."""
+    """The loss; its gradient is left in the vectors."""
     for z in vectors:
         z.grad = None
-    total = sum(loss(z, labels) for z in vectors)
+    total = loss(vectors, labels)
     total.backward()
     return total.detach()
 
@@ -95,7 +102,7 @@ def difference(loss: Loss, vectors: list[Tensor], labels: Tensor) -> tuple[float
     Of the gradient, the part along the sphere: the one that a normalised projection lets through.
     """
     exact = [z.detach().double().requires_grad_() for z in vectors]
-    value, found = step(supcontrast, exact, labels), step(loss, vectors, labels)
+    value, found = step(LOSSES[REFERENCE], exact, labels), step(loss, vectors, labels)
     wanted, gradients = (torch.stack([along_sphere(z) for z in of]) for of in (exact, vectors))
     return (
         float((found - value).abs() / value.abs()),

@@ -112,14 +112,14 @@ def share(images: int) -> slice:
 
 
 def gather(views: Tensor, images: int) -> Tensor:
-    """Two views of every image of this process' share [2n, D] -> those of the whole batch [2N, D], N = `images`.
+    """Two views of every image of this process' share [2n, ...] -> those of the whole batch [2N, ...], N = `images`.
 
     In both, the first views stand above the second ones. The gradient goes back to the process that a row is from.
     """
     if size() == 1:
         return views
     own = views.unflatten(0, (2, -1))
-    whole = own.new_zeros(2, images, own.shape[-1], dtype=torch.promote_types(own.dtype, torch.float32))
+    whole = own.new_zeros(2, images, *own.shape[2:], dtype=torch.promote_types(own.dtype, torch.float32))
     whole[:, share(images)] = own.to(whole.dtype)
     return _Sum.apply(whole).flatten(0, 1)
 

@@ -20,12 +20,14 @@ from mlcl import config, distributed
 
 
 def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """The supervised contrastive loss L_out (Khosla et al. 2020, eq. 2), a scalar: the mean over the M anchors of
+    """The supervised contrastive loss L_out (Khosla et al. 2020, eq. 2) of every level, [L]: the mean over M anchors of
 
         -1/|P(i)| * sum over p in P(i) of log( exp(z_i.z_p / T) / sum over a != i of exp(z_i.z_a / T) )
 
-    z: [M, D], unit rows; labels: [M]; P(i): the other rows with the label of i. An anchor without positives adds 0.
+    z: [L, M, D], unit rows; labels: [M]; P(i): the other rows with the label of i. An anchor without positives adds 0.
     With one label an image this is NT-Xent (Chen et al. 2020, eq. 1). At least float32, also under autocast.
+
+    All levels at once: on a GPU what takes the time is how many operations there are, not how large they are.
     """
     with torch.autocast(z.device.type, enabled=False):
         z = z.to(torch.promote_types(z.dtype, torch.float32))
@@ -33,34 +35,36 @@ def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
         same = (labels[:, None] == labels).to(torch.uint8)
         first, positives = same.argmax(1), same.sum(1) - 1
         # The mean of z_i.z_p over P(i) follows from the sum of its label's rows: no product with the mask is needed.
-        sums = torch.zeros_like(z).index_add(0, first, z)
-        mean_positive = (z * (sums[first] - z)).sum(1) / positives.clamp(min=1) / temperature
-        return torch.where(positives > 0, LogTotal.apply(z, temperature) - mean_positive, 0).mean()
+        # (`index_select` and not `[:, first]`, of which the gradient has a GPU sort.)
+        sums = torch.zeros_like(z).index_add(1, first, z).index_select(1, first)
+        mean_positive = (z * (sums - z)).sum(2) / positives.clamp(min=1) / temperature
+        return torch.where(positives > 0, LogTotal.apply(z, temperature) - mean_positive, 0).mean(1)
 
 
 class LogTotal(torch.autograd.Function):
-    """z [M, D] -> [M]: log sum over a != i of exp(z_i.z_a / T).
+    """z [L, M, D] -> [L, M]: log sum over a != i of exp(z_i.z_a / T).
 
-    The exponentials are all that the gradient needs: a single M x M matrix is made, in place, and kept.
+    The exponentials are all that the gradient needs: a single M x M matrix a level is made, in place, and kept.
     """
 
     @staticmethod
     def forward(ctx, z: Tensor, temperature: float) -> Tensor:
-        exponentials = (z @ z.T).fill_diagonal_(-torch.inf)
-        highest = exponentials.amax(1, keepdim=True)
+        exponentials = z @ z.mT
+        exponentials.diagonal(dim1=1, dim2=2).fill_(-torch.inf)
+        highest = exponentials.amax(2, keepdim=True)
         exponentials.sub_(highest).div_(temperature).exp_()
-        total = exponentials.sum(1)
+        total = exponentials.sum(2)
         ctx.save_for_backward(z, exponentials, total)
         ctx.temperature = temperature
-        return highest[:, 0] / temperature + total.log()
+        return highest[..., 0] / temperature + total.log()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
         # z_i.z_a is there for anchor i and for anchor a.
         z, exponentials, total = ctx.saved_tensors
-        weight = (gradient / total / ctx.temperature)[:, None]
-        return torch.addmm(weight * (exponentials @ z), exponentials.T, weight * z), None
+        weight = (gradient / total / ctx.temperature)[..., None]
+        return torch.baddbmm(weight * (exponentials @ z), exponentials.mT, weight * z), None
 
 
 def divergence(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
@@ -73,15 +77,16 @@ def divergence(logits: Tensor, target: Tensor, temperature: float) -> Tensor:
     return temperature**2 * F.kl_div(ours, theirs, reduction="batchmean", log_target=True)
 
 
+def unit(vectors: Tensor) -> Tensor:
+    """[..., D] -> the same on the unit sphere, at least in float32."""
+    return F.normalize(vectors.to(torch.promote_types(vectors.dtype, torch.float32)), dim=-1)
+
+
 class ProjectionHead(nn.Sequential):
-    """Linear - ReLU - linear, then the unit sphere: what the contrastive loss sees. Thrown away after training."""
+    """Linear - ReLU - linear: what the contrastive loss sees on the unit sphere. Thrown away after training."""
 
     def __init__(self, dim: int, projection: int):
         super().__init__(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, projection))
-
-    def forward(self, representation: Tensor) -> Tensor:
-        projected = super().forward(representation)
-        return F.normalize(projected.to(torch.promote_types(projected.dtype, torch.float32)), dim=1)
 
 
 class Objective(nn.Module):
@@ -129,10 +134,13 @@ class Objective(nn.Module):
         same = both
         if self.spec.contrast == "simclr":  # each image is a class of its own
             same = torch.arange(len(labels), device=labels.device).repeat(2)
-        for level, weight in self.spec.levels.items():
-            z = distributed.gather(self.heads[str(level)](representations[level - 1]), len(labels))
-            parts[f"level{level}"] = contrast(z, same, self.spec.temperature)
-            loss = loss + weight * parts[f"level{level}"]
+        if self.spec.contrast:
+            projected = [self.heads[str(level)](representations[level - 1]) for level in self.spec.levels]
+            z = distributed.gather(unit(torch.stack(projected, 1)), len(labels)).transpose(0, 1)
+            terms = contrast(z, same, self.spec.temperature).unbind()
+            for (level, weight), term in zip(self.spec.levels.items(), terms, strict=True):
+                parts[f"level{level}"] = term
+                loss = loss + weight * term
         if self.spec.distillation:
             weight, temperature = self.spec.distillation.weight, self.spec.distillation.temperature
             target = distributed.gather(target, len(labels))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from mlcl import config
-from mlcl.objectives import Objective, ProjectionHead, contrast, divergence
+from mlcl.objectives import Objective, ProjectionHead, contrast, divergence, unit
 
 
 def naive_contrast(z, labels, temperature):
@@ -28,7 +28,8 @@ def naive_contrast(z, labels, temperature):
     return total / len(z)
 
 
-def unit(*shape, seed=0):
+def rows(*shape, seed=0):
+    """Random unit rows [*shape, D]."""
     generator = torch.Generator().manual_seed(seed)
     return F.normalize(torch.randn(*shape, generator=generator, dtype=torch.float64), dim=-1)
 
@@ -36,14 +37,15 @@ def unit(*shape, seed=0):
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=10), st.sampled_from([0.07, 0.1, 0.5]))
 def test_contrast_equals_the_naive_loop(labels, temperature):
-    z = unit(len(labels), 5, seed=len(labels))
+    z = rows(3, len(labels), 5, seed=len(labels))  # levels first
     ours = contrast(z, torch.tensor(labels), temperature)
-    assert float(ours) == pytest.approx(naive_contrast(z, labels, temperature), rel=1e-9)
+    naive = [naive_contrast(level, labels, temperature) for level in z]
+    assert ours.tolist() == pytest.approx(naive, rel=1e-9)
 
 
 def test_contrast_with_one_label_an_image_is_nt_xent():
-    z, n, temperature = unit(8, 5), 4, 0.1
-    ours = contrast(z, torch.arange(n).repeat(2), temperature)
+    z, n, temperature = rows(8, 5), 4, 0.1
+    ours = contrast(z[None], torch.arange(n).repeat(2), temperature)
     # Chen et al. 2020, eq. 1, with view i + n as the positive of view i.
     similarity = z @ z.T / temperature
     similarity.fill_diagonal_(-torch.inf)
@@ -52,35 +54,35 @@ def test_contrast_with_one_label_an_image_is_nt_xent():
 
 @pytest.mark.parametrize("labels", [[0, 1, 2, 0, 1, 2], [0, 0, 1, 0, 0, 1], [0, 1, 2, 3, 4, 4]])
 def test_contrast_gradient(labels):
-    z = unit(6, 3).requires_grad_()
+    z = rows(2, 6, 3).requires_grad_()
     assert torch.autograd.gradcheck(lambda z: contrast(z, torch.tensor(labels), 0.3), z)
 
 
 def test_contrast_is_computed_in_float32_under_autocast():
-    z = unit(16, 8).float()
+    z = rows(2, 16, 8).float()
     labels = torch.arange(8).repeat(2)
     with torch.autocast("cpu", torch.bfloat16):
         inside = contrast(z, labels, 0.07)
     assert inside.dtype == torch.float32
-    assert float(inside) == float(contrast(z, labels, 0.07))
+    assert torch.equal(inside, contrast(z, labels, 0.07))
 
 
 def test_projections_and_divergences_are_in_float32_under_autocast():
     logits, target = (torch.randn(8, 5, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     with torch.autocast("cpu", torch.bfloat16):
-        assert ProjectionHead(5, 4)(logits).dtype == torch.float32
+        assert unit(ProjectionHead(5, 4)(logits)).dtype == torch.float32
         inside = divergence(logits.bfloat16(), target.bfloat16(), 3.0)
     assert float(inside) == float(divergence(logits.bfloat16().float(), target.bfloat16().float(), 3.0))
 
 
 def test_a_low_temperature_does_not_overflow():
-    z, labels = unit(8, 5), torch.arange(4).repeat(2)
-    ours = contrast(z.float(), labels, 0.005)
+    z, labels = rows(8, 5), torch.arange(4).repeat(2)
+    ours = contrast(z.float()[None], labels, 0.005)
     assert float(ours) == pytest.approx(naive_contrast(z, labels, 0.005), rel=1e-4)
 
 
 def test_contrast_without_any_positive_is_zero_and_has_a_finite_gradient():
-    z = unit(4, 3).requires_grad_()
+    z = rows(1, 4, 3).requires_grad_()
     loss = contrast(z, torch.arange(4), 0.1)
     loss.backward()
     assert float(loss.detach()) == 0
@@ -97,7 +99,7 @@ def test_objective_is_the_weighted_sum_over_levels():
     levels, labels = [torch.randn(8, 3).double(), torch.randn(8, 4).double()], torch.tensor([0, 1, 0, 2])
     parts = loss(levels, labels)
     both = [0, 1, 0, 2] * 2
-    z = [loss.heads[str(k)](levels[k - 1]) for k in (1, 2)]
+    z = [unit(loss.heads[str(k)](levels[k - 1])) for k in (1, 2)]
     expected = 0.25 * naive_contrast(z[0], both, 0.2) + 2 * naive_contrast(z[1], both, 0.2)
     log_p = loss.classifier(levels[1]).log_softmax(1)
     expected += 0.5 * -sum(float(log_p[i, y]) for i, y in enumerate(both)) / 8
@@ -106,14 +108,15 @@ def test_objective_is_the_weighted_sum_over_levels():
     assert float(parts["accuracy"]) == pytest.approx(np.mean(log_p.argmax(1).numpy() == both))
 
 
-def test_the_projection_head_is_two_layers_with_relu_onto_the_sphere():
+def test_the_projection_head_is_two_layers_with_relu():
     torch.manual_seed(0)
     head = ProjectionHead(6, 4).double().requires_grad_(False)
     first, second = head[0], head[2]
     x = torch.randn(5, 6).double()
     hidden = np.maximum(x.numpy() @ first.weight.numpy().T + first.bias.numpy(), 0)
     out = hidden @ second.weight.numpy().T + second.bias.numpy()
-    np.testing.assert_allclose(head(x).numpy(), out / np.linalg.norm(out, axis=1, keepdims=True), rtol=1e-9)
+    np.testing.assert_allclose(head(x).numpy(), out, rtol=1e-9)
+    np.testing.assert_allclose(unit(head(x)).numpy(), out / np.linalg.norm(out, axis=1, keepdims=True), rtol=1e-9)
 
 
 def test_deep_supervision_adds_the_cross_entropy_of_earlier_levels():
@@ -176,7 +179,7 @@ def test_simclr_ignores_the_labels_and_supcon_does_not():
     levels = [torch.randn(8, 3).double(), torch.randn(8, 4).double()]
     one, other = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 2, 3])
     simclr, supcon = (objective(contrast=kind, levels={2: 1.0}, temperature=0.2) for kind in ("simclr", "supcon"))
-    z = simclr.heads["2"](levels[1])
+    z = unit(simclr.heads["2"](levels[1]))
     assert float(simclr(levels, one)["loss"]) == pytest.approx(naive_contrast(z, [0, 1, 2, 3] * 2, 0.2), rel=1e-6)
     assert float(simclr(levels, one)["loss"]) == float(simclr(levels, other)["loss"])
     assert float(supcon(levels, one)["loss"]) != float(supcon(levels, other)["loss"])
