@@ -132,11 +132,8 @@ class _Run:
 
     def _evaluate(self, until: float) -> None:
         """Extract the features that are missing, and solve the episodes if they are not solved as asked."""
-        spec, choices, made_by = (
-            self.session.experiment.evaluation,
-            self.session.files.choices(self.name),
-            self.made_by(),
-        )
+        spec, choices = self.session.experiment.evaluation, self.session.files.choices(self.name)
+        made_by = self.made_by()
         solved = self.is_solved(self.evaluation, made_by | {"evaluate": CODE}) and (choices.exists() or not spec.choose)
         self.extract(made_by, not solved, until)
         if not solved:
