@@ -32,8 +32,9 @@ def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
     with torch.autocast(z.device.type, enabled=False):
         z = z.to(torch.promote_types(z.dtype, torch.float32))
         # A label's rows go by the first of them. (`unique` would have the CPU wait for the GPU.)
-        same = (labels[:, None] == labels).to(torch.uint8)
-        first, positives = same.argmax(1), same.sum(1) - 1
+        ordered, order = labels.sort(stable=True)
+        begin, end = (torch.searchsorted(ordered, labels, right=right) for right in (False, True))
+        first, positives = order[begin], end - begin - 1
         # The mean of z_i.z_p over P(i) follows from the sum of its label's rows: no product with the mask is needed.
         # (`index_select` and not `[:, first]`, of which the gradient has a GPU sort.)
         sums = torch.zeros_like(z).index_add(1, first, z).index_select(1, first)
