@@ -27,7 +27,7 @@ def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
     z: [L, M, D], unit rows; labels: [M]; P(i): the other rows with the label of i. An anchor without positives adds 0.
     With one label an image this is NT-Xent (Chen et al. 2020, eq. 1). At least float32, also under autocast.
 
-    All levels at once: on a GPU what takes the time is how many operations there are, not how large they are.
+    All levels at once take as many operations as one does, of which each costs a GPU some time, however small it is.
     """
     with torch.autocast(z.device.type, enabled=False):
         z = z.to(torch.promote_types(z.dtype, torch.float32))
@@ -132,10 +132,10 @@ class Objective(nn.Module):
                 parts["self_distillation"] = parts.get("self_distillation", 0) + weight * from_last
                 term = (1 - taught.weight) * term + taught.weight * from_last
             loss = loss + weight * term
-        same = both
-        if self.spec.contrast == "simclr":  # each image is a class of its own
-            same = torch.arange(len(labels), device=labels.device).repeat(2)
         if self.spec.contrast:
+            same = both
+            if self.spec.contrast == "simclr":  # each image is a class of its own
+                same = torch.arange(len(labels), device=labels.device).repeat(2)
             projected = [self.heads[str(level)](representations[level - 1]) for level in self.spec.levels]
             z = distributed.gather(unit(torch.stack(projected, 1)), len(labels)).transpose(0, 1)
             terms = contrast(z, same, self.spec.temperature).unbind()
