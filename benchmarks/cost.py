@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from functools import cache
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +56,7 @@ def encoder(spec: Spec, device: str) -> Encoder:
         return Encoder(spec, [0.5] * CHANNELS, [0.25] * CHANNELS)
 
 
+@cache  # most methods share an encoder
 def encoder_flop(spec: Spec, views: int) -> tuple[int, int, int]:
     """Of so many views: the operations of a pass forward, of both passes, and the bytes kept between them in float32.
 
@@ -113,7 +115,7 @@ def operations(experiment: Experiment) -> list[dict[str, object]]:
         row, seen, flop = max(costs, key=itemgetter(2))
         rows.append({"runs": f"1 on {name}", **row, **total(seen, flop, rate)})
         everything += costs
-    images, whole = (seeds * sum(column) for column in list(zip(*everything, strict=True))[1:])
+    images, whole = (seeds * sum(cost[place] for cost in everything) for place in (1, 2))
     row = {**dict.fromkeys(rows[0], ""), "runs": f"all {seeds * len(everything)}"}
     return [*rows, row | total(images, whole, rate)]
 

@@ -31,13 +31,13 @@ def contrast(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """
     with torch.autocast(z.device.type, enabled=False):
         z = z.to(torch.promote_types(z.dtype, torch.float32))
-        # A label's rows go by the first of them. (`unique` would have the CPU wait for the GPU.)
-        ordered, order = labels.sort(stable=True)
+        # A label's rows go by where it begins among all in order. (`unique` would have the CPU wait for the GPU.)
+        ordered = labels.sort().values
         begin, end = (torch.searchsorted(ordered, labels, right=right) for right in (False, True))
-        first, positives = order[begin], end - begin - 1
+        positives = end - begin - 1
         # The mean of z_i.z_p over P(i) follows from the sum of its label's rows: no product with the mask is needed.
-        # (`index_select` and not `[:, first]`, of which the gradient has a GPU sort.)
-        sums = torch.zeros_like(z).index_add(1, first, z).index_select(1, first)
+        # (`index_select` and not `[:, begin]`, of which the gradient has a GPU sort.)
+        sums = torch.zeros_like(z).index_add(1, begin, z).index_select(1, begin)
         mean_positive = (z * (sums - z)).sum(2) / positives.clamp(min=1) / temperature
         return torch.where(positives > 0, LogTotal.apply(z, temperature) - mean_positive, 0).mean(1)
 

@@ -49,11 +49,12 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     evaluated otherwise.
     """
     deadline = time.monotonic() + 60 * max_minutes
-    packed = {name: _pack(experiment, name, root, deadline) for name in experiment.datasets}
+    files = Files(root, experiment.name)
+    packed = {name: _pack(experiment, name, files, deadline) for name in experiment.datasets}
     # As in the workflow: where `auto` finds no GPU, one process.
     shared = experiment.device != "auto" or torch.cuda.is_available()
     devices = hardware.devices(experiment.device, experiment.gpus if shared else 1)
-    session = _Session(experiment, Files(root, experiment.name), packed, devices, deadline)
+    session = _Session(experiment, files, packed, devices, deadline)
     datasets = sorted(experiment.datasets, key=experiment.trained_on.__contains__)  # those with trainings first
     for seed, dataset, method in product(experiment.seeds, datasets, experiment.recipes):
         _Run(session, dataset, method, seed).complete()
@@ -62,14 +63,14 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
         _complete_ensemble(f"{dataset}/{ensemble}", members)
 
 
-def _pack(experiment: config.Experiment, name: str, root: Path, deadline: float) -> Packed:
+def _pack(experiment: config.Experiment, name: str, files: Files, deadline: float) -> Packed:
     """A data set packed, now if it is not yet; that its tasks can be drawn is checked in any case."""
-    dataset, folder = experiment.datasets[name], Files(root, experiment.name).manifest(name).parent
+    dataset, folder = experiment.datasets[name], files.manifest(name).parent
     if manifest := definition.check(folder, definition.of(dataset)):
         episodes.check_tasks(experiment, name, manifest["splits"])
     else:
         with Stage(f"data {name}", deadline):
-            source = sources.open_source(dataset, root)
+            source = sources.open_source(dataset, files.root)
             episodes.check_tasks(experiment, name, sizes(source))
             pack(source, folder)
     return Packed(folder)
