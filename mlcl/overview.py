@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from mlcl import record
 from mlcl.config import Experiment, Method
 from mlcl.errors import UserError
 from mlcl.figures import claims
@@ -30,15 +31,16 @@ VERDICTS = {1: "holds", -1: "contradicted", 0: "open"}
 def write(configs: Sequence[Path], out: Path, root: Path = Path()) -> list[str]:
     """Write `out`/claim.{md,csv,svg,png} of the experiments, whose tables lie in `root`/results/NAME/tables.
 
-    Returns what was passed over: a line for each config that is wrong, as one of another version, or has no tables yet,
-    and one for those without a pair of methods to compare. Raises `UserError` where nothing is left.
+    Returns what was passed over: a line for each config that is wrong, as one of another version, has no tables yet, or
+    others than it asks for; and one for those without a pair of methods to compare. Raises `UserError` where nothing is
+    left.
     """
     rows: list[dict[str, Any]] = []
     refused, without = [], []
     for path in configs:
         try:
             experiment = Experiment.load(path)
-            found = list(_rows(experiment, Files(root, experiment.name).table("factorial", "csv"), out))
+            found = list(_rows(experiment, Files(root, experiment.name), out))
         except UserError as error:
             refused.append(str(error))
             continue
@@ -56,14 +58,19 @@ def write(configs: Sequence[Path], out: Path, root: Path = Path()) -> list[str]:
     return refused
 
 
-def _rows(experiment: Experiment, table: Path, out: Path) -> Iterator[dict[str, Any]]:
+def _rows(experiment: Experiment, files: Files, out: Path) -> Iterator[dict[str, Any]]:
     """A row a pair of methods, data set and number of shots."""
+    table = files.table("factorial", "csv")
     if not table.exists():
         raise UserError(f"{table}: is missing; run the experiment first")
     names = titles(experiment)
     kept = ["seeds", "episodes", "difference", "ci95", "p_holm", "ci95_over_seeds"]
-    for row in pd.read_csv(table).to_dict("records"):
+    texts = dict.fromkeys(("single", "multi", "dataset"), str)  # a name may look like a number, or like none
+    read = pd.read_csv(table, dtype=texts, keep_default_na=False, na_values={"ci95_over_seeds": ""})
+    for row in read.to_dict("records"):
         if row["effect"] == WHOLE:
+            for name in (row["single"], row["multi"]):
+                _check(experiment, files, row["dataset"], name)
             method, split = experiment.methods[row["multi"]], experiment.evaluation.split
             yield {
                 "experiment": experiment.name,
@@ -78,6 +85,19 @@ def _rows(experiment: Experiment, table: Path, out: Path) -> Iterator[dict[str, 
                 "verdict": VERDICTS[verdict(row)],
                 "table": Path(os.path.relpath(table, out)).as_posix(),
             }
+
+
+def _check(experiment: Experiment, files: Files, dataset: str, method: str) -> None:
+    """Raises `UserError` where the table has what the config has not, or is of trainings by other recipes."""
+    if dataset not in experiment.datasets or method not in experiment.methods:
+        raise UserError(
+            f"{files.table('factorial', 'csv')}: has {dataset}/{method}, which the config has not; run the experiment "
+            "again, or give the config that made it"
+        )
+    for seed in experiment.seeds:
+        path = files.records(experiment.encoder_of(f"{dataset}/{method}/{seed}")) / "run.json"
+        if path.exists():  # of the oldest there are none
+            record.check(record.read(path)["made_by"], experiment.methods[method], path)
 
 
 def _encoder(method: Method) -> str:

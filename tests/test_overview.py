@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
+from test_report import TOOK
 from test_tables import CONFIG, evaluate, tables_alone
 
-from mlcl import cli
+from mlcl import cli, record
+from mlcl.config import Experiment
 from mlcl.figures.claims import LINE
 from mlcl.overview import write
 from mlcl.tables.factorial import WHOLE
@@ -102,6 +105,31 @@ def test_a_data_sets_pairs_stand_highest_first_and_runs_of_two_experiments_once(
     found = pd.read_csv(tmp_path / "out" / "claim.csv")
     assert list(found.drop_duplicates(LINE)["experiment"]) == ["high", "middle", "low"] * 2
     assert list(found["dataset"].unique()) == ["random", "script"]
+
+
+def test_tables_of_another_config_are_passed_over(tmp_path):
+    """As one that was changed after its experiment had run."""
+    configs = [experiment(tmp_path, name) for name in ("one", "renamed", "longer")]
+    path = tmp_path / "results" / "longer" / "runs" / "random" / "multi_level" / "1" / "run.json"
+    recipe = Experiment.load(configs[2]).methods["multi_level"].model_dump(mode="json")
+    record.write(path, {"method": recipe}, "model", TOOK, 1, torch.device("cpu"))
+    assert write(configs, tmp_path / "out", tmp_path) == []
+    methods = CONFIG["methods"]
+    changed = {"methods": {"all": methods["multi_level"], "single_level": methods["single_level"]}}
+    configs[1].write_text(yaml.safe_dump(CONFIG | {"name": "renamed"} | changed))
+    configs[2].write_text(yaml.safe_dump(CONFIG | {"name": "longer", "training": {"epochs": 3}}))
+    table = tmp_path / "results" / "renamed" / "tables" / "factorial.csv"
+    other, recipe = write(configs, tmp_path / "out", tmp_path)
+    assert other.startswith(f"{table}: has random/multi_level, which the config has not; ")
+    assert recipe.startswith(f"{path}: was trained by another recipe than the config's; ")
+    assert set(pd.read_csv(tmp_path / "out" / "claim.csv")["experiment"]) == {"one"}
+
+
+def test_names_that_look_like_numbers_or_like_none(tmp_path):
+    methods = {"null": CONFIG["methods"]["single_level"], "1": CONFIG["methods"]["multi_level"]}
+    config = experiment(tmp_path, "one", methods=methods, datasets={"2": {"source": "glyphs"}})
+    assert write([config], tmp_path / "out", tmp_path) == []
+    assert set(pd.read_csv(tmp_path / "out" / "claim.csv", dtype=str)["dataset"]) == {"2"}
 
 
 def test_without_any_pair_nothing_is_written_and_it_is_said(tmp_path):

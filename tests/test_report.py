@@ -324,11 +324,12 @@ def test_what_does_better_is_the_best_of_what_is_shown_to(tmp_path):
     (found,) = sentences.better(frame)
     assert found.text == "A: two on random 1-shot (+2.00 ± 0.10, of 2 that do); none is shown to on random 5-shot."
     assert found.made_by == ("x", "y")
-    one, two, three = sentences.learnt(frame)  # a block of several comparisons
-    assert one.text == "A: one: better in 1 of 2, worse in 1; most on random 1-shot (+0.50 ± 0.10)."
-    assert two.text == "A: two: better in 1 of 2, worse in 0; most on random 1-shot (+2.00 ± 0.10)."
-    assert three.text == "A: three: better in 0 of 2, worse in 0."
-    (found,) = sentences.learnt(frame.assign(block=f"A {MINUS} B"))  # a comparison, of several methods
+    frame = frame.assign(block=f"A {MINUS} B")
+    one, two, three = sentences.learnt(frame, {f"A {MINUS} B"})  # a pair of methods, and several comparisons
+    assert one.text == f"A {MINUS} B: one: better in 1 of 2, worse in 1; most on random 1-shot (+0.50 ± 0.10)."
+    assert two.text == f"A {MINUS} B: two: better in 1 of 2, worse in 0; most on random 1-shot (+2.00 ± 0.10)."
+    assert three.text == f"A {MINUS} B: three: better in 0 of 2, worse in 0."
+    (found,) = sentences.learnt(frame, ())  # a comparison, of several methods
     assert found.text == f"A {MINUS} B: better in 2 of 6, worse in 1; most of two on random 1-shot (+2.00 ± 0.10)."
 
 

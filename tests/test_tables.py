@@ -526,7 +526,10 @@ def test_latex_escapes_every_special_character():
 
 
 def test_markdown_escapes_what_would_be_markup():
-    rows = [Row(["a*b_c|d`<e\\"], [Number("1.00", "bold")]), Row(["f"], [Number("0.90", "underlined")])]
+    rows = [
+        Row(["a*b_c|d`<e\\"], [Number("1.00", "bold")]),
+        Row(["[f](g) [1] ~h~ $i$ &lt; & j"], [Number("0.90", "underlined")]),
+    ]
     table = Table("T", ["L"], [("a", 1)], {"": rows}, ["Of https://a.b/c_d_e.md (a_b)."])
     assert markdown(table).splitlines() == [
         "## T",
@@ -534,7 +537,7 @@ def test_markdown_escapes_what_would_be_markup():
         "| L | a 1-shot |",
         "| :-- | --: |",
         r"| a\*b\_c\|d\`\<e\\ | **1.00** |",
-        "| f | <u>0.90</u> |",
+        r"| [f\](g) [1] \~h\~ \$i\$ \&lt; & j | <u>0.90</u> |",
         "",
         r"Of https://a.b/c_d_e.md (a\_b).",
     ]
@@ -621,6 +624,8 @@ def test_the_claims_methods_differ_in_their_levels_and_branches_alone():
         "last": {"objective": {"contrast": "supcon", "levels": {4: 1}}},
         "all": {"title": "All of them", "objective": {"contrast": "supcon", "levels": every}},
         "weighted": {"objective": {"contrast": "supcon", "levels": {1: 0.5, 4: 1}}},
+        "light": {"objective": {"contrast": "supcon", "levels": {1: 0.5, 4: 0.5}}},
+        "early": {"objective": {"contrast": "supcon", "levels": {1: 1, 2: 1}}},
         "hot": {"objective": {"contrast": "supcon", "levels": every, "temperature": 0.5}},
         "simclr": {"objective": {"contrast": "simclr", "levels": every}},
         "long": {"objective": {"contrast": "supcon", "levels": every}, "training": {"epochs": 3}},
@@ -631,9 +636,11 @@ def test_the_claims_methods_differ_in_their_levels_and_branches_alone():
         },
     }
     experiment = Experiment.parse(CONFIG | {"methods": methods}, "test")
-    assert factorial.pairs(experiment) == [("last", "all"), ("last", "weighted"), ("last", "branches")]
+    assert factorial.pairs(experiment) == [("last", name) for name in ("all", "weighted", "light", "early", "branches")]
     levels = "the levels that get the contrastive loss"
-    assert factorial.changed(experiment, "last", "all") == levels
+    for multi in ("all", "weighted", "early"):
+        assert factorial.changed(experiment, "last", multi) == levels
+    assert factorial.changed(experiment, "last", "light") == f"{levels}, and in the weight of the last one"
     assert factorial.changed(experiment, "last", "branches") == f"{levels}, and in the branches of the earlier ones"
 
 

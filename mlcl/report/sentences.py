@@ -7,7 +7,7 @@ does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -48,9 +48,10 @@ def findings(study: Study, frames: Mapping[str, pd.DataFrame]) -> list[Findings]
         "classifiers": f"Which classifier and features do better than {first} of features of {plain}",
         "sweeps": "Which other value of a key of the recipe does better than the method's own",
     }
+    claims = {factorial.heading(study.experiment, *pair) for pair in factorial.pairs(study.experiment)}
     return [
         *_claim(study, frames["factorial"]),
-        *(Findings(heading, list(learnt(frames[name]))) for name, heading in LEARNT.items() if name in frames),
+        *(Findings(heading, list(learnt(frames[name], claims))) for name, heading in LEARNT.items() if name in frames),
         *(Findings(heading, list(better(frames[name]))) for name, heading in by_gain.items() if name in frames),
         Findings(f"The best of our methods, by {first}", list(_best(study))),
         Findings("The best level", list(_levels(study))),
@@ -171,18 +172,19 @@ def better(frame: pd.DataFrame) -> Iterator[Finding]:
         yield Finding(f"{block}: {'; '.join(said)}.", made_by(*best))
 
 
-def learnt(frame: pd.DataFrame) -> Iterator[Finding]:
-    """Difference by difference of the table of choices or of weights, which is a block's or a line's: how often it is
-    better and worse, and where by most."""
-    whole = frame["block"].str.contains(MINUS)
-    what = frame["block"].where(whole, frame["block"] + ": " + frame["label"])
+def learnt(frame: pd.DataFrame, claims: Collection[str]) -> Iterator[Finding]:
+    """Difference by difference of the table of choices or of weights: how often it is better and worse, and where by
+    most. In a block of `claims`, of a pair of methods, a line is a difference; any other block is one, of several
+    methods."""
+    apart = frame["block"].isin(claims)
+    what = frame["block"].where(~apart, frame["block"] + ": " + frame["label"])
     for name, rows in frame.groupby(what, sort=False):
         lines = rows.to_dict("records")
         verdicts = [verdict(row) for row in lines]
         text = f"{name}: better in {verdicts.count(1)} of {len(lines)}, worse in {verdicts.count(-1)}"
         if gains := [row for row, value in zip(lines, verdicts, strict=True) if value > 0]:
             most = max(gains, key=itemgetter("difference"))
-            of = f"of {most['label']} " if MINUS in most["block"] else ""
+            of = "" if most["block"] in claims else f"of {most['label']} "
             text += f"; most {of}on {most['dataset']} {most['shot']}-shot ({_amount(most)})"
         yield Finding(f"{text}.", made_by(*lines))
 

@@ -11,9 +11,8 @@ import pandas as pd
 
 from mlcl.config import Experiment
 from mlcl.representations import spelled
-from mlcl.tables import contrasts
+from mlcl.tables import contrasts, factorial
 from mlcl.tables.contrasts import Pair
-from mlcl.tables.factorial import pairs as claims
 from mlcl.tables.layout import MINUS, Table
 from mlcl.tables.study import RULE, Study, columns, sides, titles
 
@@ -35,8 +34,8 @@ def pairs(experiment: Experiment, learnt: str) -> Iterator[Pair]:
     fixed = list(takewhile(lambda role: role != learnt, dict.fromkeys(role for _, role in of)))
     for role, name in product(fixed, experiment.methods):
         yield Pair(f"{learnt} {MINUS} {role}, same method", names[name], of[name, learnt], of[name, role])
-    for single, multi in claims(experiment):
-        block = f"single-level: {names[single]}; multi-level: {names[multi]}"
+    for single, multi in factorial.pairs(experiment):
+        block = factorial.heading(experiment, single, multi)
         for role in ("last level", learnt):
             label = f"{learnt} of multi-level {MINUS} {role} of single-level"
             yield Pair(block, label, of[multi, learnt], of[single, role])

@@ -141,7 +141,7 @@ def _marks(texts: pd.Series, form: str) -> dict[str, str]:
 
 def _citations(rows: pd.DataFrame, *marks: dict[str, str]) -> pd.Series:
     """Venue, year and the marks of all sources and notes of a line of the table; blank for ours."""
-    line = rows.groupby(["method", "venue_year", "encoder", "representation"])
+    line = rows.groupby(["block", "method", "venue_year", "encoder", "representation"], observed=True)
     cited = rows["venue_year"].copy()
     for column, of in zip(("source", "note"), marks, strict=True):
         cited += " " + line[column].transform(lambda texts, of=of: "".join(of.get(text, "") for text in texts.unique()))

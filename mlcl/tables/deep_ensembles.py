@@ -8,9 +8,8 @@ from itertools import product
 import pandas as pd
 
 from mlcl.config import Experiment
-from mlcl.tables import contrasts
+from mlcl.tables import contrasts, factorial
 from mlcl.tables.contrasts import Pair
-from mlcl.tables.factorial import pairs as claims
 from mlcl.tables.layout import MINUS, Table
 from mlcl.tables.study import TOGETHER, Study, roles, several, sides, titles
 
@@ -38,8 +37,8 @@ def _pairs(experiment: Experiment) -> Iterator[Pair]:
     for role, method in product((last, *others), later):
         block = f"{role} of one encoder {MINUS} {last} of {count}, {names[baseline]}"
         yield Pair(block, names[method], of[method, role], of[keys[baseline], last])
-    for single, multi in claims(experiment):
-        block = f"single-level: {names[single]}; multi-level: {names[multi]}"
+    for single, multi in factorial.pairs(experiment):
+        block = factorial.heading(experiment, single, multi)
         for number, role in product(("one encoder", count), others):
             side = of[multi if number == "one encoder" else keys[multi], role]
             label = f"{role} of {number}, multi-level {MINUS} {last} of {count}, single-level"

@@ -18,11 +18,10 @@ from mlcl.tables.study import Side, Study, columns, sides, titles
 
 
 def build(study: Study) -> tuple[pd.DataFrame, list[Table]]:
-    experiment, names = study.experiment, titles(study.experiment)
-    evaluation = experiment.evaluation
+    experiment, evaluation = study.experiment, study.experiment.evaluation
     rows = []
     for single, multi in pairs(experiment):
-        block = f"single-level: {names[single]}; multi-level: {names[multi]}"
+        block = heading(experiment, single, multi)
         for (label, weights), (dataset, shot) in product(_effects(experiment, single, multi), columns(experiment)):
             row = {"block": block, "single": single, "multi": multi, "effect": label, "dataset": dataset, "shot": shot}
             row |= {"processing": evaluation.processing[0], "classifier": evaluation.classifiers[0]}
@@ -58,8 +57,17 @@ def pairs(experiment: Experiment) -> list[tuple[str, str]]:
 
 def changed(experiment: Experiment, single: str, multi: str) -> str:
     """In what a pair differs, in words."""
-    branches = {experiment.methods[name].encoder.branches for name in (single, multi)}
-    return LEVELS + (", and in the branches of the earlier ones" if len(branches) > 1 else "")
+    one, more = (experiment.methods[name] for name in (single, multi))
+    last, weight = _last(one), one.objective.levels[_last(one)]
+    also = ["the branches of the earlier ones"] if one.encoder.branches != more.encoder.branches else []
+    also += ["the weight of the last one"] if more.objective.levels.get(last, weight) != weight else []
+    return LEVELS + (f", and in {' and '.join(also)}" if also else "")
+
+
+def heading(experiment: Experiment, single: str, multi: str) -> str:
+    """A pair as a table has it above its differences."""
+    names = titles(experiment)
+    return f"single-level: {names[single]}; multi-level: {names[multi]}"
 
 
 def _levels(method: Method) -> set[int]:

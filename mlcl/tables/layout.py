@@ -149,9 +149,8 @@ def _markdown_row(cells: Iterable[str]) -> str:
 
 def _markdown_text(text: str) -> str:
     """Escaped, but for addresses, which are links as they stand."""
-    return re.sub(
-        r"https?://[^\s|<]+|[\\`*_|<]", lambda found: found[0] if len(found[0]) > 1 else f"\\{found[0]}", text
-    )
+    markup = r"[\\`*_|<~$]|&(?=#?\w+;)|](?=\()"  # the last two: an entity, the middle of a link
+    return re.sub(rf"https?://[^\s|<]+|{markup}", lambda found: found[0] if found[0][1:] else f"\\{found[0]}", text)
 
 
 def _markdown_number(number: Number) -> str:
