@@ -56,8 +56,10 @@ def classify(
     models of unlike images or numbers of levels, for weights that are not one a level, below 0 or all 0, and where an
     encoder's representations are not finite.
     """
-    if out.is_dir():  # not after all images are seen
-        raise UserError(f"{out}: is a folder; name a CSV file to write")
+    if out.exists() and not out.is_file():  # not after all images are seen; nor may it take a device's place
+        raise UserError(f"{out}: is no file; name a CSV file to write")
+    if out.suffix.lower() in images.EXTENSIONS:
+        raise UserError(f"{out}: is named as an image is; name a CSV file to write")
     out.parent.mkdir(parents=True, exist_ok=True)
     if not os.access(out.parent, os.W_OK):
         raise UserError(f"{out}: cannot be written, since its folder cannot; name another")

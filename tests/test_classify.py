@@ -277,10 +277,20 @@ def test_an_encoder_of_no_numbers_is_named(tmp_path, model, levels):
         classify(tmp_path, model)
 
 
-def test_a_folder_to_write_to_is_named_before_any_work(tmp_path, model, levels):
-    (tmp_path / "named.csv").mkdir()
-    with pytest.raises(SystemExit, match=r"named\.csv: is a folder; name a CSV file to write"):
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_to_write_to_is_named_before_any_work(tmp_path, model, levels, make):
+    make(tmp_path / "named.csv")
+    with pytest.raises(SystemExit, match=r"named\.csv: is no file; name a CSV file to write"):
         classify(tmp_path, model)
+
+
+def test_the_names_take_no_images_place(tmp_path, model, levels):
+    image = next((tmp_path / "new").iterdir())
+    before = image.read_bytes()
+    words = ["--support", str(tmp_path / "labelled"), "--images", str(image.parent), "--out", str(image)]
+    with pytest.raises(SystemExit, match="is named as an image is; name a CSV file to write"):
+        main(["classify", "--model", str(model), *words])
+    assert image.read_bytes() == before
 
 
 def test_a_name_that_is_no_utf_8_is_kept(tmp_path, model, levels):

@@ -158,8 +158,14 @@ def test_tiered_imagenet_with_names_in_words_is_checked_by_its_super_classes(tie
             "whose images lie in different orders, and the labels are of one of them alone; move the other away",
         ),
         (lambda f: dump({"label_specific": [0, 1]}, f / "png" / "val_labels.pkl"), "has 2 classes, where val has 1"),
-        (lambda f: dump({"labels": [0] * 4}, f / "png" / "val_labels.pkl"), "holds 3 images, its labels 4"),
-        (lambda f: dump({"labels": [0] * 2}, f / "png" / "val_labels.pkl"), "holds 3 images, its labels 2"),
+        (
+            lambda f: dump({"labels": [0] * 4}, f / "png" / "val_labels.pkl"),
+            "holds fewer images than there are labels .4.",
+        ),
+        (
+            lambda f: dump({"labels": [0] * 2}, f / "png" / "val_labels.pkl"),
+            "holds more images than there are labels .2.",
+        ),
         (
             lambda f: dump([b"no png"] * 3, f / "png" / "val_images_png.pkl"),
             r"val_images_png\.pkl: image 0: cannot be read",
@@ -171,6 +177,19 @@ def test_an_impaired_tiered_imagenet_is_named(tiered, spoil, message):
     with pytest.raises(UserError, match=message):
         packed(tiered_imagenet.source(config.TieredImagenet(source="tiered-imagenet"), tiered / "png"), tiered / "out")
     assert not (tiered / "out" / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("layout", ["png", "npz"])
+def test_what_a_split_has_too_many_of_is_not_taken_for_the_next_ones(tiered, layout):
+    """Not even by a packing that goes on from there."""
+    dump({"labels": [0] * 2}, tiered / layout / "val_labels.pkl")
+    source = tiered_imagenet.source(config.TieredImagenet(source="tiered-imagenet"), tiered / layout)
+    for start in (0, 9, 11):
+        items = source.items(start)
+        for _ in range(start, 9 + 2):
+            next(items)
+        with pytest.raises(UserError, match=r"/val_images.*: holds more images than there are labels \(2\); "):
+            next(items)
 
 
 def test_a_truncated_npz_is_named(tiered):
@@ -398,8 +417,13 @@ def test_folders_called_as_the_splits_are_the_splits(tmp_path):
 def test_a_split_file_may_write_accents_otherwise_and_end_lines_with_commas(tmp_path):
     names = [unicodedata.normalize("NFD", name) for name in ("café", "thé", "eau")]
     write_folder(tmp_path, names)
-    (tmp_path / "split.csv").write_text("class,split\ncafé,train,\nthé,val,\neau,test,\n")
-    assert [c.name for c in folder.source(spec(tmp_path), tmp_path).classes] == names
+    for text in (
+        "class,split\ncafé,train,\nthé,val,\neau,test,\n",
+        '\ufeffclass,split,,\r\n"café",train,,\r\nthé,val , \r\n,,\r\neau,test,,\r\n,,',
+    ):
+        (tmp_path / "split.csv").write_text(text)
+        classes = folder.source(spec(tmp_path), tmp_path).classes
+        assert [(c.name, c.split) for c in classes] == list(zip(names, ("train", "val", "test"), strict=True))
 
 
 def test_super_classes_are_split_the_same_on_every_run(tmp_path):
@@ -422,7 +446,10 @@ def test_a_split_file_decides(tmp_path):
         ("name,split\na,train\n", r"has the columns name, split; it needs class, split"),
         ("class,split\na,train\na,val\nb,val\nc,test\n", r"has a twice; keep one line"),
         ("class,split\na,\nb,val\nc,test\n", r"puts a in ''; a split is one of"),
-        ("class,split\na,train\nb,val,1\nc,test\n", r"cannot be read .*Expected 2 fields in line 3, saw 3"),
+        ("class,split\na,train\nb,val,1\nc,test\n", r"has 3 cells in the line b,val,1; each needs two, class, split"),
+        ("class,split\na\nb,val\nc,test\n", r"has 1 cells in the line a; each needs two"),
+        ("class,split\na,,\nb,val\nc,test\n", r"puts a in ''; a split is one of"),
+        ("\n", r"has the columns ; it needs class, split"),
     ):
         (tmp_path / "split.csv").write_text(text)
         with pytest.raises(UserError, match=message):
@@ -449,6 +476,9 @@ def test_what_is_no_folder_of_classes_is_named(tmp_path):
         folder.source(spec(tmp_path), tmp_path)
     with pytest.raises(UserError, match="holds images outside of any class"):
         folder.source(spec(tmp_path / "a"), tmp_path / "a")
+    write_folder(tmp_path / "deep", ["train/s/c"])
+    with pytest.raises(UserError, match=r"holds images too deep \(.*/deep/train/s/c/.*png\); lay them out as"):
+        folder.source(spec(tmp_path / "deep"), tmp_path / "deep")
 
 
 def test_a_packing_that_stopped_does_not_go_on_with_changed_files(tmp_path, monkeypatch):
@@ -607,7 +637,7 @@ def test_a_photograph_with_a_tag_of_the_wrong_type_is_turned_too():
 
 
 def test_whatever_pillow_raises_names_the_image(monkeypatch):
-    def failing(image, bits):
+    def failing(image):
         raise AttributeError("no such thing")
 
     monkeypatch.setattr(images, "_opaque", failing)
@@ -623,6 +653,17 @@ def test_of_16_bits_the_upper_8_are_kept(crop, mode):
     assert (found == (ramp >> 8)[..., None]).all()
 
 
+@pytest.mark.parametrize(
+    ("form", "white", "wanted"),
+    [("tiff", {"tiffinfo": {262: 0}}, [[237, 255], [0, 127]]), ("png", {"transparency": 0}, [[18, 255], [255, 128]])],
+)
+def test_of_16_bits_what_is_said_to_be_white_is_white(form, white, wanted):
+    """Zero in a TIFF; in a PNG what is transparent."""
+    file = io.BytesIO()
+    Image.fromarray(np.array([[0x1234, 0], [0xFFFF, 0x8000]], np.uint16)).save(file, form, **white)
+    assert images.decode(file.getvalue(), "x", 2, mode="L")[..., 0].tolist() == wanted
+
+
 def test_of_the_12_bits_of_a_tiff_too():
     """Which Pillow reads, and does not write: two pixels in three bytes, after a table of entries of twelve."""
     entries = {256: 2, 257: 1, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: 1, 279: 3}
@@ -632,14 +673,14 @@ def test_of_the_12_bits_of_a_tiff_too():
     for crop in (False, True):
         with Image.open(io.BytesIO(tiff)) as image:
             assert np.asarray(image).tolist() == [[0xF87, 0x021]]
-            assert np.asarray(images._opaque(image, images._bits(image))).tolist() == [[0xF8, 0x02]]
+            assert np.asarray(images._opaque(image)).tolist() == [[0xF8, 0x02]]
         assert images.decode(tiff, "x", 1, crop=crop).max() > 100
 
 
 def test_more_bits_are_refused():
     file = io.BytesIO()
     Image.fromarray(np.zeros((4, 4), np.float32)).save(file, "tiff")
-    with pytest.raises(UserError, match="x: has 32 bits a pixel; save it with 8 or 16"):
+    with pytest.raises(UserError, match="x: is not read with more than 8 bits a pixel; save it as a PNG with 8 or 16"):
         images.decode(file.getvalue(), "x", 4)
 
 

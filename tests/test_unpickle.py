@@ -56,6 +56,7 @@ def data():
         "image_data": np.arange(2 * 5 * 5 * 3, dtype=np.uint8).reshape(2, 5, 5, 3),
         "class_dict": {"n01532829": [0, 1], "é": []},
         "arrays": [np.arange(6.0).reshape(2, 3, order="F"), np.arange(3, dtype=">i4"), np.zeros((0, 3)), np.array(7)],
+        "turned": np.arange(24).reshape(2, 3, 4).transpose(0, 2, 1),
         "texts": [np.array(["ab", "é"]), np.array([b"x", b"yz"]), np.array([], "U3")],
         "numbers": [0, 1, -1, 255, 256, 70_000, 2**40, -(2**70), 1.5, True, False, None, np.float32(0.5), np.bool_(1)],
         "tuples": [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)],

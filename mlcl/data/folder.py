@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import csv
 import re
 import sys
 import unicodedata
@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from mlcl import config
 from mlcl.data import definition, images
@@ -73,7 +72,8 @@ def listing(folder: Path) -> tuple[list[tuple[str, str, Path]], list[Path]]:
     first = {len(path.relative_to(folder).parts): path for path in reversed(paths)}  # by depth
     if not first.keys() <= {2} and not first.keys() <= {3}:
         places = ", ".join(str(path) for _, path in sorted(first.items())[:2])
-        where = f"outside of any class ({first[1]})" if 1 in first else f"at several depths ({places})"
+        where = f"at several depths ({places})" if len(first) > 1 else f"too deep ({places})"
+        where = f"outside of any class ({first[1]})" if 1 in first else where
         raise UserError(f"{folder}: holds images {where}; lay them out as <class>/* or <super-class>/<class>/*")
     for path in paths:
         *above, name, _ = path.relative_to(folder).parts
@@ -112,19 +112,23 @@ def _by_folders(folder: Path, files: Sequence[tuple[str, str, Path]]) -> dict[st
 def _read_split(path: Path, names: set[str]) -> dict[str, str]:
     spelled = {unicodedata.normalize("NFC", name): name for name in names}  # macOS writes an accent by itself
     try:
-        text = re.sub(r"^(.*,.*?),+[ \t]*$", r"\1", path.read_text(encoding="utf-8-sig"), flags=re.MULTILINE)
-        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)  # spreadsheets end lines with commas
-    except (OSError, ValueError) as error:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            # Spreadsheets end lines with commas, and files with empty lines of them.
+            rows = [[*row[:2], *filter(str.strip, row[2:])] for row in csv.reader(file) if any(map(str.strip, row))]
+    except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read ({error}); it needs the columns class, split") from error
-    if list(table.columns) != ["class", "split"]:
-        raise UserError(f"{path}: has the columns {', '.join(table.columns)}; it needs class, split")
-    table["class"] = [spelled.get(unicodedata.normalize("NFC", name), name) for name in table["class"]]
-    for row in table.itertuples(index=False):
-        if row[1] not in SPLITS:
-            raise UserError(f"{path}: puts {row[0]} in {row[1]!r}; a split is one of {', '.join(SPLITS)}")
-    if table["class"].duplicated().any():
-        raise UserError(f"{path}: has {table['class'][table['class'].duplicated()].iloc[0]} twice; keep one line")
-    split = dict(table.itertuples(index=False))
+    if not rows or list(map(str.strip, rows[0])) != ["class", "split"]:
+        raise UserError(f"{path}: has the columns {', '.join(rows[0] if rows else [])}; it needs class, split")
+    split: dict[str, str] = {}
+    for row in rows[1:]:
+        if len(row) != 2:
+            raise UserError(f"{path}: has {len(row)} cells in the line {','.join(row)}; each needs two, class, split")
+        name, of = spelled.get(unicodedata.normalize("NFC", row[0]), row[0]), row[1].strip()
+        if of not in SPLITS:
+            raise UserError(f"{path}: puts {name} in {of!r}; a split is one of {', '.join(SPLITS)}")
+        if name in split:
+            raise UserError(f"{path}: has {name} twice; keep one line")
+        split[name] = of
     for name in sorted(names ^ set(split)):
         what = "has no folder" if name in split else "is not in it"
         raise UserError(f"{path}: {name} {what}; list each class folder once")

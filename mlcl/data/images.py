@@ -81,11 +81,11 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
             if image.width * image.height > LARGEST:
                 raise UserError(f"{name}: is {image.width} x {image.height} pixels large; remove it, or shrink it")
             if image.mode in ("I", "F"):
-                raise UserError(f"{name}: has 32 bits a pixel; save it with 8 or 16")
-            bits = _bits(image)
-            if crop:
-                image = _turned(image)
-            picture = _opaque(image, bits).convert(mode)
+                raise UserError(f"{name}: is not read with more than 8 bits a pixel; save it as a PNG with 8 or 16")
+            turn = _turn(image) if crop else None
+            picture = _opaque(image).convert(mode)
+            if turn is not None:
+                picture = picture.transpose(turn)
     except UserError:
         raise
     except Exception as error:  # Pillow's readers fail in many ways on what is damaged
@@ -100,26 +100,30 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
     return _resized(picture, size)
 
 
-def _turned(image: Image.Image) -> Image.Image:
+def _turn(image: Image.Image) -> Image.Transpose | None:
     """Pillow's `exif_transpose` writes what else the EXIF says anew, and fails where a tag is of the wrong type."""
     image.load()  # a PNG's EXIF may follow its pixels
-    turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-    return image if turn is None else image.transpose(turn)
+    return TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
 
 
-def _bits(image: Image.Image) -> int:
-    """Of a pixel of an "I;16" image: 16, but where a TIFF says that it has 12."""
-    tags = getattr(image, "tag_v2", {})
-    return max(np.atleast_1d(tags.get(ExifTags.Base.BitsPerSample, 16)))
-
-
-def _opaque(image: Image.Image, bits: int) -> Image.Image:
+def _opaque(image: Image.Image) -> Image.Image:
     """Eight bits a channel, on white."""
     if image.mode.startswith("I;16"):  # which Pillow would clip at 255
-        return Image.fromarray((np.asarray(image) >> (bits - 8)).astype(np.uint8))
+        return Image.fromarray(_upper_bits(image))
     if image.has_transparency_data:
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image
+
+
+def _upper_bits(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W] of an "I;16" image. A TIFF may have 12 bits, and zero for white, as Pillow sees in those of 8."""
+    tags, pixels = getattr(image, "tag_v2", {}), np.asarray(image)
+    bits = max(np.atleast_1d(tags.get(ExifTags.Base.BitsPerSample, 16)))
+    upper = (pixels >> (bits - 8)).astype(np.uint8)
+    if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:
+        upper = 255 - upper
+    upper[pixels == image.info.get("transparency", -1)] = 255
+    return upper
 
 
 def read(path: Path, size: int, *, mode: str = "RGB", crop: bool = False) -> np.ndarray:

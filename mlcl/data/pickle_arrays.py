@@ -101,6 +101,14 @@ def _encode(text: str | LongText, encoding: str) -> bytes | LongText:
     return text if isinstance(text, LongText) else text.encode("latin1")
 
 
+def _from_buffer(
+    data: Any, dtype: np.dtype, shape: tuple[int, ...], order: str, axes: tuple[int, ...] | None = None
+) -> np.ndarray:
+    """How NumPy writes an array in protocol 5, with `axes` where it lies in the order of neither C nor Fortran."""
+    found = array(shape, dtype, order == "F", data)
+    return found if axes is None else found.transpose(axes)
+
+
 def _uncallable(*_: Any) -> None:
     raise TypeError("a type is called")
 
@@ -124,8 +132,6 @@ for _module in ("numpy.core", "numpy._core"):  # before NumPy 2 and since
     FUNCTIONS |= {
         f"{_module}.multiarray._reconstruct": Function(lambda *_: Unbuilt(lambda version, *state: array(*state))),
         f"{_module}.multiarray.scalar": Function(lambda dtype, data: array((), dtype, False, data)[()]),
-        f"{_module}.numeric._frombuffer": Function(
-            lambda data, dtype, shape, order: array(shape, dtype, order == "F", data)
-        ),
+        f"{_module}.numeric._frombuffer": Function(_from_buffer),
     }
 """All that a file may name."""

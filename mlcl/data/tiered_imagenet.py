@@ -41,13 +41,16 @@ def source(spec: config.TieredImagenet, folder: Path) -> Source:
 
     def items(start: int) -> Iterator[Any]:
         for split, numbers in zip(SPLITS, labels, strict=True):
-            if start < len(numbers):
+            if start <= len(numbers):  # at its end it may turn out to hold more
                 given = start
-                for given, item in enumerate(read(paths[split], start), start + 1):  # noqa: B007
+                for given, item in enumerate(read(paths[split], start), start + 1):
+                    if given > len(numbers):  # before it is taken for the next split's
+                        break
                     yield item
                 if given != len(numbers):
+                    many = "more" if given > len(numbers) else "fewer"
                     raise UserError(
-                        f"{paths[split]}: holds {given} images, its labels {len(numbers)}; fetch both again"
+                        f"{paths[split]}: holds {many} images than there are labels ({len(numbers)}); fetch both again"
                     )
             start = max(0, start - len(numbers))
 
