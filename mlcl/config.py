@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -31,13 +32,15 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]+([-_][a-z0-9]+)*$")]
 
 def _no_truth(value: Any) -> Any:
     if isinstance(value, bool):  # which pydantic takes for 1 or 0
-        raise ValueError("must be a whole number")
+        raise ValueError("must be a number")
     return value
 
 
-Positive = Annotated[int, BeforeValidator(_no_truth), Field(ge=1)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Side = Annotated[int, Field(ge=16, le=512)]  # of an image, in pixels
+Whole = Annotated[int, BeforeValidator(_no_truth)]
+Real = Annotated[float, BeforeValidator(_no_truth)]
+Positive = Annotated[Whole, Field(ge=1)]
+Fraction = Annotated[Real, Field(ge=0, le=1)]
+Side = Annotated[Whole, Field(ge=16, le=512)]  # of an image, in pixels
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
@@ -59,6 +62,12 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
+    def without_use(self, *keys: str, remedy: str) -> None:
+        """Raise ValueError where one of the keys, which have no effect beside the others, is not as by default."""
+        for key in keys:
+            if getattr(self, key) != type(self).model_fields[key].default:
+                raise ValueError(f"{key} {remedy}")
+
 
 # -- data ---------------------------------------------------------------------------------------------------
 
@@ -69,9 +78,9 @@ class Glyphs(Part):
     source: Literal["glyphs"]
     split: Literal["random", "script"] = "random"
     """`random`: classes split at random, as in mini-ImageNet; `script`: no script in two splits, as in tiered."""
-    size: Annotated[int, Field(ge=16, le=128)] = 32
+    size: Annotated[Whole, Field(ge=16, le=128)] = 32
     """Side of the images in pixels."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[Whole, Field(ge=0)] = 0
 
 
 class Raw(Part):
@@ -134,7 +143,7 @@ class Folder(Raw):
     """Whether an image and its mirror image show the same class."""
     shares: tuple[Fraction, Fraction, Fraction] = (0.64, 0.16, 0.2)
     """Without split.csv: the shares of the classes (or super-classes) that train, validate and test."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[Whole, Field(ge=0)] = 0
 
     @model_validator(mode="after")
     def _shares_sum_to_one(self):
@@ -142,6 +151,9 @@ class Folder(Raw):
             raise ValueError("shares must be three numbers above 0 that sum to 1")
         return self
 
+
+# The data sets of one channel; each source's images are held to it by a test.
+GREY = {"glyphs", "omniglot"}
 
 Dataset = Annotated[
     Glyphs | MiniImagenet | TieredImagenet | CifarFs | Fc100 | Omniglot | Cub | Folder, Field(discriminator="source")
@@ -157,7 +169,7 @@ ONE_OR_EACH = BeforeValidator(lambda value: value if isinstance(value, list | tu
 
 # Of levels, by their numbers; sorted, so that the order in which they are written makes no other recipe.
 Weights = Annotated[
-    dict[Positive, Annotated[float, Field(gt=0)]], AfterValidator(lambda weights: dict(sorted(weights.items())))
+    dict[Positive, Annotated[Real, Field(gt=0)]], AfterValidator(lambda weights: dict(sorted(weights.items())))
 ]
 
 
@@ -173,7 +185,7 @@ class Encoder(Part):
     branches: bool = False
     """Whether every level but the last goes on through strided convolutions of its own, one for each level after it,
     and is represented as wide as the last (Zhang et al. 2019, Be Your Own Teacher)."""
-    drop_block: Fraction = 0.0
+    drop_block: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     """resnet12 only: the share of the last two levels' maps that DropBlock drops while training."""
 
     @property
@@ -190,8 +202,8 @@ class Encoder(Part):
 
     @model_validator(mode="after")
     def _drop_block_needs_resnet12(self):
-        if self.drop_block and self.name != "resnet12":
-            raise ValueError(f"drop_block is for resnet12; remove it, or change name: {self.name}")
+        if self.name != "resnet12":
+            self.without_use("drop_block", remedy=f"is for resnet12; remove it, or change name: {self.name}")
         return self
 
 
@@ -206,7 +218,7 @@ class Distillation(Part):
     teacher: Name
     """A method that stands earlier in the config; each run learns from its run on the same data set and seed."""
     weight: Fraction = 0.5
-    temperature: Annotated[float, Field(gt=0)] = 4.0
+    temperature: Annotated[Real, Field(gt=0)] = 4.0
 
 
 class SelfDistillation(Part):
@@ -219,14 +231,14 @@ class SelfDistillation(Part):
     with p the classes' probabilities at that temperature; those of the last level are taken as given."""
 
     weight: Fraction = 0.5
-    temperature: Annotated[float, Field(gt=0)] = 3.0
+    temperature: Annotated[Real, Field(gt=0)] = 3.0
 
 
 class Objective(Part):
     """loss = cross_entropy * CE + sum over levels l of levels[l] * contrast(z_l); `deep_supervision` adds to it,
     `SelfDistillation` and `Distillation` change it as they say."""
 
-    cross_entropy: Annotated[float, Field(ge=0)] = 0.0
+    cross_entropy: Annotated[Real, Field(ge=0)] = 0.0
     """Weight of the cross-entropy on the last level's representation."""
     deep_supervision: Weights = {}
     """The earlier levels that get a cross-entropy too, each with its weight (Lee et al. 2015)."""
@@ -236,7 +248,7 @@ class Objective(Part):
     """`simclr`: NT-Xent, the other view alone is positive; `supcon`: every view of the same class is."""
     levels: Weights = {}
     """The levels that get the contrastive loss, each with its weight."""
-    temperature: Annotated[float, Field(gt=0)] = 0.1
+    temperature: Annotated[Real, Field(gt=0)] = 0.1
     projection: Positive = 128
     """Output dimension of each level's projection head."""
     distillation: Distillation | None = None
@@ -246,6 +258,8 @@ class Objective(Part):
     def _something_to_learn(self):
         if (self.contrast is None) != (not self.levels):
             raise ValueError("contrast and levels go together: give both, or neither")
+        if not self.contrast:
+            self.without_use("temperature", "projection", remedy="is of a contrastive loss: set contrast, or remove it")
         if not self.cross_entropy and not self.levels:
             raise ValueError("nothing to learn: give cross_entropy a weight, or set contrast and levels")
         if self.deep_supervision and not self.cross_entropy:
@@ -268,6 +282,12 @@ class Schedule(Part):
     """`step` only: shares of the training after which the learning rate is multiplied by `decay`."""
     decay: Fraction = 0.1
 
+    @model_validator(mode="after")
+    def _milestones_need_steps(self):
+        if self.name != "step":
+            self.without_use("milestones", "decay", remedy=f"is for step; remove it, or change name: {self.name}")
+        return self
+
 
 class Augmentation(Part):
     views: tuple[Literal["crop", "simclr"], Literal["crop", "simclr"]] = ("crop", "simclr")
@@ -281,6 +301,8 @@ class Augmentation(Part):
     def _scale_ascends(self):
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError("scale must ascend from above 0 to at most 1, as in [0.2, 1.0]")
+        if "simclr" not in self.views:
+            self.without_use("scale", remedy="is of the style simclr; remove it, or have simclr among views")
         return self
 
 
@@ -288,18 +310,18 @@ class Validation(Part):
     every: Positive = 5
     """Epochs between two few-shot validations; the last epoch is always validated."""
     episodes: Positive = 200
-    way: Annotated[int, Field(ge=2)] = 5
+    way: Annotated[Whole, Field(ge=2)] = 5
     shot: Positive = 5
     queries: Positive = 15
 
 
 class Training(Part):
     epochs: Positive = 20
-    batch_size: Annotated[int, Field(ge=2)] = 64
+    batch_size: Annotated[Whole, Field(ge=2)] = 64
     """Images a step; each is seen in two views."""
-    learning_rate: Annotated[float, Field(gt=0)] = 0.05
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    learning_rate: Annotated[Real, Field(gt=0)] = 0.05
+    momentum: Annotated[Real, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[Real, Field(ge=0)] = 5e-4
     schedule: Schedule = Schedule()
     augmentation: Augmentation = Augmentation()
     validation: Validation = Validation()
@@ -355,12 +377,12 @@ Processing = Literal["l2", "centre", "power", "power_centre"]
 
 class Evaluation(Part):
     split: Literal["test", "val"] = "test"
-    episodes: Annotated[int, Field(ge=2)] = 600
-    way: Annotated[int, Field(ge=2)] = 5
+    episodes: Annotated[Whole, Field(ge=2)] = 600
+    way: Annotated[Whole, Field(ge=2)] = 5
     shots: Annotated[tuple[Positive, ...], Field(min_length=1), Once] = (1, 5)
     queries: Positive = 15
     """Query images a class."""
-    support_copies: Annotated[int, Field(ge=0)] = 0
+    support_copies: Annotated[Whole, Field(ge=0)] = 0
     """Augmented copies that stand for each support image, as RFS evaluates with 5; 0: the image itself."""
     classifiers: Annotated[tuple[Classifier, ...], Field(min_length=1), Once] = (
         "logistic_regression",
@@ -381,7 +403,7 @@ class Evaluation(Part):
     weigh: bool = False
     """Whether each run is solved by all its levels, weighted, too: by the weights that make as many episodes of the
     validation classes most probable, by the images themselves; for every shot, processing and classifier."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[Whole, Field(ge=0)] = 0
     """Seed of the episodes: with it, the split and the shape, every method meets the same ones."""
 
     @model_validator(mode="after")
@@ -456,7 +478,7 @@ class Experiment(Part):
     sweeps: dict[Name, Sweep] = {}
     """What is varied around the methods: the table of sweeps compares each variant with its method."""
     evaluation: Evaluation = Evaluation()
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=2**63)], ...], Field(min_length=1), Once] = (0,)
+    seeds: Annotated[tuple[Annotated[Whole, Field(ge=0, lt=2**63)], ...], Field(min_length=1), Once] = (0,)
     """One training per data set, method and seed."""
     deep_ensembles: bool = False
     """Whether the encoders of each method, one a seed, solve the tasks together, too, by the mean of their class
@@ -491,6 +513,23 @@ class Experiment(Part):
             if source not in self.training_sets:
                 known = ", ".join(self.training_sets) or "none"
                 raise ValueError(f"trained_on.{name}: {source} is no data set with trainings ({known})")
+            if self.datasets[source].source in GREY and self.datasets[name].source not in GREY:
+                raise ValueError(f"trained_on.{name}: the images of {source} are grey: its encoders take no colours")
+        return self
+
+    @model_validator(mode="after")
+    def _batches_fit(self):
+        for (key, method), name in product(self.recipes.items(), self.training_sets):
+            spec, side = method.training, self.datasets[name].size
+            if spec.batch_size < self.gpus:
+                raise ValueError(
+                    f"{key}: training.batch_size: {spec.batch_size} leaves some of {self.gpus} GPUs no image; raise it"
+                )
+            if spec.sides and 2 * min(spec.sides) < side:
+                raise ValueError(
+                    f"{key}: training.sides: {min(spec.sides)} is less than half of the {side} pixels of {name}, of "
+                    "which it would skip some; take larger views"
+                )
         return self
 
     @model_validator(mode="after")

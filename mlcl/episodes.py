@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlcl import config
+from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 
 
@@ -81,6 +82,19 @@ def check_tasks(experiment: config.Experiment, name: str, splits: Mapping[str, d
             )  # fmt: skip
         except UserError as error:
             raise UserError(f"config: {key}: {name}: {error}") from None
+
+
+def check_novel(experiment: config.Experiment, packed: Mapping[str, Packed]) -> None:
+    """Before hours of training, too: raise `UserError` where a data set that is solved by another's encoders validates
+    or tests on classes that these learn. `packed` may lack what is not there yet."""
+    for name, source in experiment.trained_on.items():
+        if name in packed and source in packed and packed[name].identity != packed[source].identity:
+            base = packed[source].classes.query("split == 'train'")["class"]
+            if seen := packed[name].novel_among(base):
+                raise UserError(
+                    f"config: trained_on.{name}: {source} trains on {len(seen)} classes, {seen[0]} among them, that "
+                    f"{name} validates or tests on; take encoders trained on other classes"
+                )
 
 
 def _distinct(rng: np.random.Generator, bounds: np.ndarray, k: int) -> np.ndarray:

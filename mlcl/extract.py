@@ -91,16 +91,16 @@ class Extractor:
                 for level, values in zip(layout.names, vectors, strict=True):
                     records[level][rows] = values.numpy()
                     if not np.isfinite(records[level][rows]).all():
-                        raise UserError(f"{self.model}: gives features beyond float16 at {level}; train it again")
+                        raise UserError(
+                            f"{self.model}: gives features beyond float16 at {level}; train it again, with a lower "
+                            "training.learning_rate"
+                        )
                 progress.advance(len(vectors[0]))
             records.flush()
 
 
 def _check_overlap(packed: Packed, made_by: dict[str, Any], model: Path) -> None:
-    if identity(made_by["data"]) == packed.identity:
-        return
-    novel = packed.classes.loc[packed.classes["split"] != "train", "class"]
-    seen = sorted(set(made_by["base_classes"]) & set(novel))
+    seen = [] if identity(made_by["data"]) == packed.identity else packed.novel_among(made_by["base_classes"])
     if seen:
         raise UserError(
             f"{model}: was trained on {len(seen)} classes, {seen[0]} among them, that {packed.folder} validates or "

@@ -51,6 +51,7 @@ def run(experiment: config.Experiment, root: Path, max_minutes: float) -> None:
     deadline = time.monotonic() + 60 * max_minutes
     files = Files(root, experiment.name)
     packed = {name: _pack(experiment, name, files, deadline) for name in experiment.datasets}
+    episodes.check_novel(experiment, packed)
     # As in the workflow: where `auto` finds no GPU, one process.
     shared = experiment.device != "auto" or torch.cuda.is_available()
     devices = hardware.devices(experiment.device, experiment.gpus if shared else 1)

@@ -127,6 +127,7 @@ def _train(
                 if witness:
                     witness.step(parts, row)
         if witness:
+            witness.check_weights()
             with replacing(records / "metrics.csv") as (temporary,):
                 pd.DataFrame(run.history).to_csv(temporary, index=False, float_format="%.6f")
             images = run.steps * method.training.batch_size
@@ -163,7 +164,7 @@ def load_state(state_file: Path) -> dict[str, Any] | None:
     clear_unfinished(state_file)
     try:
         return torch.load(state_file, map_location="cpu", weights_only=True) if state_file.exists() else None
-    except (OSError, EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]  # of PyTorch's advice the first sentence
         raise UserError(f"{state_file}: is damaged ({reason}); delete it to train from the start") from error
 
@@ -223,6 +224,11 @@ class Witness:
     def check(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise UserError(f"the loss is {loss} at step {self.run.step}; lower training.learning_rate")
+
+    def check_weights(self) -> None:
+        """After the last step, whose loss is of the weights before it."""
+        if not all(bool(values.isfinite().all()) for values in self.run.encoder.state_dict().values()):
+            raise UserError("the last steps left weights that are not finite; lower training.learning_rate")
 
     def log(self, parts: dict[str, Tensor]) -> float:
         """Write the step's scalars to TensorBoard; the loss."""

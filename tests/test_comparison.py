@@ -24,7 +24,7 @@ BOTH = CONFIG | {
     "methods": {"cross_entropy": CONFIG["methods"]["cross_entropy"]},
     "seeds": [0, 1, 2],
     "deep_ensembles": True,
-    "sweeps": {"temperature": {"of": ["cross_entropy"], "key": "objective.temperature", "values": [0.2]}},
+    "sweeps": {"rate": {"of": ["cross_entropy"], "key": "training.learning_rate", "values": [0.2]}},
     "evaluation": CONFIG["evaluation"]
     | {"subsets": True, "choose": True, "weigh": True, "processing": ["power_centre", "l2"]},
 }

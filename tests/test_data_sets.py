@@ -31,6 +31,7 @@ RNG = np.random.default_rng(0)
 
 
 def packed(source, out):
+    assert (source.shape[2] == 1) == (source.provenance["dataset"]["source"] in config.GREY)
     pack(source, out)
     return Packed(out)
 

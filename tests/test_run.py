@@ -222,6 +222,24 @@ def test_an_encoder_solves_another_data_set_s_tasks_too(tiny_data, tmp_path, cap
         run(experiment, tmp_path, max_minutes=60)
 
 
+def test_an_encoder_solves_no_tasks_of_classes_that_it_learns(tiny_data, tmp_path):
+    """Which is said before it has learnt them."""
+    far = CONFIG | {"datasets": CONFIG["datasets"] | {"far": {"source": "glyphs"}}, "trained_on": {"far": "tiny"}}
+    place(tiny_data, tmp_path)
+    folder = tmp_path / "data" / "packed" / "far"
+    shutil.copytree(folder.parent / "tiny", folder)
+    classes = pd.read_csv(folder / "classes.csv")
+    classes["class"] = classes["class"].iloc[::-1].to_numpy()
+    classes.to_csv(folder / "classes.csv", index=False)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["sha256"]["classes.csv"] = "other"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    message = r"config: trained_on\.far: tiny trains on 8 classes, train0 among them, that far"
+    with pytest.raises(UserError, match=message):
+        run(Experiment.parse(far, "test"), tmp_path, max_minutes=60)
+    assert not (tmp_path / "results").exists()
+
+
 def test_what_came_of_another_model_is_made_again(tiny_data, tmp_path):
     """As where a training was repeated, and stopped before its features were extracted."""
     experiment, results = Experiment.parse(CONFIG, "test"), Files(tmp_path, "spell")

@@ -398,6 +398,12 @@ def test_two_trainings_do_not_share_a_scratch_folder(tiny_data, tmp_path, monkey
     assert not (tmp_path / "scratch").exists()
 
 
+def test_weights_that_blow_up_in_the_last_step_are_no_model(tiny_data, tmp_path):
+    with pytest.raises(UserError, match=r"left weights that are not finite; lower training\.learning_rate"):
+        run(tiny_data, tmp_path, method(learning_rate=1e300, epochs=1, batch_size=192, schedule={"warmup": 0}))
+    assert not list(tmp_path.rglob("model.safetensors"))
+
+
 @pytest.mark.parametrize("steps", [1, 1000])
 def test_a_loss_that_blows_up_stops_the_training(tiny_data, tmp_path, monkeypatch, steps):
     monkeypatch.setattr("mlcl.train.LOG_STEPS", steps)

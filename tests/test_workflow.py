@@ -1,6 +1,7 @@
 """The workflow end to end, in a copy of its files, on a tiny config."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -271,6 +272,18 @@ def test_another_data_set_costs_no_training_where_its_encoders_are_there(checkou
         "pack": 1, "extract_features": 2, "evaluate_episodes": 2, "make_tables": 1, "draw_features": 1, "draw_data": 1,
         "write_report": 1,
     }  # fmt: skip
+
+
+def test_encoders_solve_no_tasks_of_classes_that_they_learn(checkout):
+    """Which is said before they have learnt them, once both data sets are there."""
+    far = CONFIG["datasets"]["plain"] | {"seed": 1}
+    checkout.configure(CONFIG | {"datasets": CONFIG["datasets"] | {"far": far}, "trained_on": {"far": "plain"}})
+    folder = checkout.folder / "data" / "packed" / "far"
+    subprocess.run(["mlcl", "data", "config.yaml:datasets.far", "--out", folder], cwd=checkout.folder, check=True)
+    done = checkout.snakemake("--dry-run")
+    shutil.rmtree(folder)
+    assert done.returncode != 0
+    assert re.search(r"trained_on\.far: plain trains on \d+ classes, .* that far validates", done.stdout + done.stderr)
 
 
 def test_encoders_of_all_seeds_solve_together(checkout):

@@ -12,7 +12,7 @@ A split's classes lie together, train before val before test, so that a split is
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -61,6 +61,10 @@ class Packed:
     def identity(self) -> dict[str, str]:
         """SHA-256 of the files by which data are told apart."""
         return identity(self.manifest["sha256"])
+
+    def novel_among(self, base_classes: Iterable[str]) -> list[str]:
+        """Those of an encoder's base classes that these data validate or test on."""
+        return sorted(set(base_classes) & set(self.classes.loc[self.classes["split"] != "train", "class"]))
 
     def split(self, name: str) -> Split:
         """Classes of a split lie together, so a split is a slice and costs no copy."""

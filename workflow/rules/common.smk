@@ -10,8 +10,9 @@ from snakemake.logging import logger
 from mlcl.config import Experiment, identity
 from mlcl.config_text import read
 from mlcl.data import definition
+from mlcl.data.packed import Packed
 from mlcl.data.sources import MODULES
-from mlcl.episodes import check_tasks
+from mlcl.episodes import check_novel, check_tasks
 from mlcl.errors import UserError
 from mlcl.fingerprint import fingerprint
 from mlcl.hardware import has_gpu
@@ -187,9 +188,25 @@ def link_packed(name):
         os.utime(link, (packed, packed), follow_symlinks=False)
 
 
+def check_foreign():
+    """Stop before encoders learn the classes of which they are to solve tasks; where both data sets are there."""
+    folders = {
+        name: files.manifest(name).parent
+        for name in {*experiment.trained_on, *experiment.trained_on.values()}
+        if files.manifest(name).exists()
+    }
+    try:
+        check_novel(
+            experiment, {name: Packed(folder) for name, folder in folders.items()}
+        )
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+
+
 for name, spec in experiment.datasets.items():
     check_packed(name, spec)
     link_packed(name)
+check_foreign()
 
 
 def lost():
