@@ -62,12 +62,6 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
-    def without_use(self, *keys: str, remedy: str) -> None:
-        """Raise ValueError where one of the keys, which have no effect beside the others, is not as by default."""
-        for key in keys:
-            if getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"{key} {remedy}")
-
 
 # -- data ---------------------------------------------------------------------------------------------------
 
@@ -202,8 +196,8 @@ class Encoder(Part):
 
     @model_validator(mode="after")
     def _drop_block_needs_resnet12(self):
-        if self.name != "resnet12":
-            self.without_use("drop_block", remedy=f"is for resnet12; remove it, or change name: {self.name}")
+        if self.drop_block and self.name != "resnet12":
+            raise ValueError(f"drop_block is for resnet12; remove it, or change name: {self.name}")
         return self
 
 
@@ -258,8 +252,6 @@ class Objective(Part):
     def _something_to_learn(self):
         if (self.contrast is None) != (not self.levels):
             raise ValueError("contrast and levels go together: give both, or neither")
-        if not self.contrast:
-            self.without_use("temperature", "projection", remedy="is of a contrastive loss: set contrast, or remove it")
         if not self.cross_entropy and not self.levels:
             raise ValueError("nothing to learn: give cross_entropy a weight, or set contrast and levels")
         if self.deep_supervision and not self.cross_entropy:
@@ -269,6 +261,9 @@ class Objective(Part):
         if self.distillation and not self.cross_entropy:
             raise ValueError("distillation is between classifiers of the base classes: give cross_entropy a weight")
         return self
+
+
+OF_STEPS = ("milestones", "decay")
 
 
 class Schedule(Part):
@@ -281,12 +276,6 @@ class Schedule(Part):
     milestones: tuple[Fraction, ...] = (0.6, 0.8)
     """`step` only: shares of the training after which the learning rate is multiplied by `decay`."""
     decay: Fraction = 0.1
-
-    @model_validator(mode="after")
-    def _milestones_need_steps(self):
-        if self.name != "step":
-            self.without_use("milestones", "decay", remedy=f"is for step; remove it, or change name: {self.name}")
-        return self
 
 
 class Augmentation(Part):
@@ -301,8 +290,6 @@ class Augmentation(Part):
     def _scale_ascends(self):
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError("scale must ascend from above 0 to at most 1, as in [0.2, 1.0]")
-        if "simclr" not in self.views:
-            self.without_use("scale", remedy="is of the style simclr; remove it, or have simclr among views")
         return self
 
 
@@ -502,6 +489,7 @@ class Experiment(Part):
             if isinstance(method, dict):
                 shared = {key: values.get(key, {}) for key in ("encoder", "training")}
                 method = {**method, **{key: _merged(shared[key], method.get(key, {})) for key in shared}}
+                _check_schedule(f"methods.{name}.training.schedule", method["training"])
             methods[name] = method
         return {**values, "methods": methods}
 
@@ -594,7 +582,7 @@ class Experiment(Part):
         for name, method in self.methods.items():
             known.setdefault(identity(method), name)
         for sweep, of, label, value in self._values():
-            method = _varied(self.methods[of], f"sweeps.{sweep}", self.sweeps[sweep].key, value)
+            method = _varied(self.methods[of], of, f"sweeps.{sweep}", self.sweeps[sweep].key, value)
             recipe = known.setdefault(identity(method), f"{of}.{sweep}.{label}")
             recipes.setdefault(recipe, method)
             variants.append(Variant(of, sweep, label, recipe))
@@ -660,12 +648,21 @@ def _merged(shared: Any, own: Any) -> Any:
     return own
 
 
+def _check_schedule(place: str, training: Any) -> None:
+    """Raise `ValueError` where nobody said that the milestones are of steps: they would have no effect."""
+    schedule = training.get("schedule") if isinstance(training, dict) else None
+    for key in OF_STEPS if isinstance(schedule, dict) and "name" not in schedule else ():
+        if key in schedule:
+            raise ValueError(f"{place}: {key} is for name: step; add that, or remove it")
+
+
 def _text(value: str | bool | int | float) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _varied(method: Method, source: str, key: str, value: Any) -> Method:
-    """The method with another value at a dotted key. Raises `ValueError` where the recipe has no such key or value."""
+def _varied(method: Method, of: str, source: str, key: str, value: Any) -> Method:
+    """The method `of` with another value at a dotted key. Raises `ValueError` where the recipe has no such key or
+    value, or the key no effect."""
     values = method.model_dump(exclude={"title"})
     *parents, last = key.split(".")
     place = values
@@ -675,6 +672,19 @@ def _varied(method: Method, source: str, key: str, value: Any) -> Method:
         raise ValueError(f"{source}.key: a method has no {key}; name a key such as objective.temperature")
     place[last] = value
     try:
-        return Method.model_validate(values)
+        varied = Method.model_validate(values)
     except ValidationError as error:
         raise ValueError(f"{source}.values: {key}: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+    if key in _unused(varied):
+        raise ValueError(f"{source}.key: {key} has no effect on the recipe of {of}; vary another key, or leave it out")
+    return varied
+
+
+def _unused(method: Method) -> set[str]:
+    """The keys that have no effect beside the others of a recipe."""
+    training, objective = method.training, method.objective
+    keys = {f"training.schedule.{key}" for key in OF_STEPS if training.schedule.name != "step"}
+    keys |= {f"objective.{key}" for key in ("temperature", "projection") if not objective.contrast}
+    if "simclr" not in training.augmentation.views:
+        keys.add("training.augmentation.scale")
+    return keys

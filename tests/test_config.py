@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -29,6 +30,19 @@ def test_methods_inherit_key_by_key(write_config):
     assert (own.training.epochs, own.training.batch_size) == (7, 16)
     assert (own.training.schedule.name, own.training.schedule.decay) == ("step", 0.5)
     assert (own.encoder.name, own.encoder.width) == ("conv4", 8)
+
+
+@pytest.mark.parametrize("own", [{"schedule": {"name": "cosine"}}, {"augmentation": {"views": ["crop", "crop"]}}])
+def test_a_method_may_leave_keys_that_it_inherits_without_effect(write_config, own):
+    shared = {"schedule": {"name": "step", "milestones": [0.5]}, "augmentation": {"scale": [0.5, 1]}}
+    (key,) = own
+    (last,) = own[key]
+    sweep = {"of": ["cross_entropy"], "key": f"training.{key}.{last}", "values": {"other": own[key][last]}}
+    changes = {f"training.{part}": values for part, values in shared.items()}
+    changes |= {"methods.multi_level.training": own, "sweeps.t": sweep}
+    experiment = config.Experiment.load(write_config(**changes))
+    methods = json.loads(experiment.model_dump_json(include={"name", "datasets", "methods"}))
+    assert config.Experiment.parse(methods, "again").methods == experiment.methods
 
 
 @pytest.mark.parametrize(
@@ -125,16 +139,22 @@ def test_methods_inherit_key_by_key(write_config):
         ),
         (
             {"training.schedule": {"milestones": [0.5]}},
-            "training.schedule: milestones is for step; remove it, or change",
-        ),
-        ({"training.augmentation": {"views": ["crop"] * 2, "scale": [0.5, 1]}}, "scale is of the style simclr; remove"),
-        (
-            {"methods.cross_entropy.objective.temperature": 0.5},
-            "methods.cross_entropy.objective: temperature is of a contrastive loss: set contrast, or remove it",
+            "methods.cross_entropy.training.schedule: milestones is for name: step; add that, or remove it",
         ),
         (
-            {"sweeps.t": {"of": ["multi_level"], "key": "training.schedule.decay", "values": [0.1, 0.5]}},
-            "sweeps.t.values: training.schedule.decay: decay is for step; remove it, or change name: cosine",
+            {"sweeps.t": {"of": ["cross_entropy"], "key": "objective.temperature", "values": [0.1, 0.5]}},
+            "sweeps.t.key: objective.temperature has no effect on the recipe of cross_entropy; vary another key, or",
+        ),
+        (
+            {"sweeps.t": {"of": ["multi_level"], "key": "training.schedule.decay", "values": [0.5]}},
+            "sweeps.t.key: training.schedule.decay has no effect on the recipe of multi_level",
+        ),
+        (
+            {
+                "training.augmentation": {"views": ["crop", "crop"]},
+                "sweeps.t": {"of": ["multi_level"], "key": "training.augmentation.scale", "values": {"half": [0.5, 1]}},
+            },
+            "sweeps.t.key: training.augmentation.scale has no effect on the recipe of multi_level",
         ),
         (
             {"sweeps.t": {"of": ["multi_level"], "key": "training.sides", "values": {"s": [16, 15]}}},

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mlcl.figures.style import drawn, in_rows, looks, styled
+from mlcl.figures.style import drawn, in_rows, legend_shape, looks, styled
 
 ROW = 0.2  # inches a line
 LINE = ["dataset", "experiment", "single", "multi"]
@@ -23,8 +23,9 @@ def draw(rows: pd.DataFrame, difference: str) -> dict[str, bytes]:
     shots, losses = sorted(rows["shot"].unique()), looks(sorted(rows["loss"].unique()))
     lines = _lines(rows)
     places = {line: place for place, line in enumerate(lines)}
+    width, fitting, above = legend_shape(list(losses), 3.4 + 2.6 * len(shots))
     with styled():
-        figure = Figure(figsize=(3.4 + 2.6 * len(shots), 1 + ROW * len(lines)), dpi=150, layout="constrained")
+        figure = Figure(figsize=(width, 0.8 + above + ROW * len(lines)), dpi=150, layout="constrained")
         panels = figure.subplots(1, len(shots), sharex=True, sharey=True, squeeze=False)[0]
         for axes, shot in zip(panels, shots, strict=True):
             for row in rows[rows["shot"] == shot].to_dict("records"):
@@ -41,7 +42,7 @@ def draw(rows: pd.DataFrame, difference: str) -> dict[str, bytes]:
             text.set_weight("normal" if line[1:] else "bold")
         figure.supxlabel(difference, fontsize="medium")
         handles = [Line2D([], [], label=loss, linestyle="none", **look) for loss, look in losses.items()]
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False)
+        figure.legend(handles=handles, loc="outside upper center", ncols=fitting, frameon=False)
         return drawn(figure)
 
 

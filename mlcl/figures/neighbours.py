@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mlcl.figures.pictures import SIZE, canvas, put, thumbnails
-from mlcl.figures.style import COLOURS, drawn, styled
+from mlcl.figures.style import COLOURS, drawn, short, styled
 from mlcl.figures.unseen import Unseen, rng, unit
 
 QUERIES, NEIGHBOURS = 3, 5
@@ -64,7 +64,7 @@ def draw(unseen: Unseen) -> dict[str, bytes]:
         canvas(axes, width, height)
         for query, left in zip(queries, lefts, strict=True):
             put(axes, pictures[query], left, 0.4)
-            axes.text(left, 0.25, f"query: {classes[labels[query]][:28]}", fontsize="small", va="bottom")
+            axes.text(left, 0.25, f"query: {short(classes[labels[query]], 28)}", fontsize="small", va="bottom")
         y, marked = 1.3, {True: [], False: []}
         for title, level, rows in found:
             if level == 1:
