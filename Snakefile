@@ -35,4 +35,3 @@ rule all:
         rules.tables.input,
         rules.figures.input,
         rules.report.input,
-        list(lost()),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
@@ -197,7 +196,7 @@ class Encoder(Part):
     @model_validator(mode="after")
     def _drop_block_needs_resnet12(self):
         if self.drop_block and self.name != "resnet12":
-            raise ValueError(f"drop_block is for resnet12; remove it, or change name: {self.name}")
+            raise ValueError(f"drop_block is for resnet12; make it 0 here, or change name: {self.name}")
         return self
 
 
@@ -503,21 +502,6 @@ class Experiment(Part):
                 raise ValueError(f"trained_on.{name}: {source} is no data set with trainings ({known})")
             if self.datasets[source].source in GREY and self.datasets[name].source not in GREY:
                 raise ValueError(f"trained_on.{name}: the images of {source} are grey: its encoders take no colours")
-        return self
-
-    @model_validator(mode="after")
-    def _batches_fit(self):
-        for (key, method), name in product(self.recipes.items(), self.training_sets):
-            spec, side = method.training, self.datasets[name].size
-            if spec.batch_size < self.gpus:
-                raise ValueError(
-                    f"{key}: training.batch_size: {spec.batch_size} leaves some of {self.gpus} GPUs no image; raise it"
-                )
-            if spec.sides and 2 * min(spec.sides) < side:
-                raise ValueError(
-                    f"{key}: training.sides: {min(spec.sides)} is less than half of the {side} pixels of {name}, of "
-                    "which it would skip some; take larger views"
-                )
         return self
 
     @model_validator(mode="after")

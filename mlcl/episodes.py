@@ -58,20 +58,31 @@ def check(
 
 def check_tasks(experiment: config.Experiment, name: str, splits: Mapping[str, dict[str, Any]]) -> None:
     """Before hours of training, not after: raise `UserError` where a split of the data set is too small for the tasks
-    of the experiment's evaluation, for those of a method's validation, or for its batches.
+    of the experiment's evaluation, for those of a method's validation, or for its batches; or these too small for the
+    GPUs; or a method's views for the images.
 
     `splits` are as a manifest has them; in older ones the number of images and the smallest class are missing.
     """
     evaluation = experiment.evaluation
     evaluated = sorted({*evaluation.splits} - {"train"})
     tasks = [("evaluation", split, evaluation, max(evaluation.shots)) for split in evaluated]
-    images = splits["train"].get("images", math.inf)
+    images, pixels = splits["train"].get("images", math.inf), experiment.datasets[name].size
     for key, method in experiment.recipes.items() if name in experiment.training_sets else ():
-        validation, size = method.training.validation, method.training.batch_size
+        training = method.training
+        validation, size, sides = training.validation, training.batch_size, training.sides
         tasks.append((f"{key}: training.validation", "val", validation, validation.shot))
         if size > images:
             raise UserError(
                 f"config: {key}: training.batch_size: {size} is more than the {images} base images of {name}; lower it"
+            )
+        if size < experiment.gpus:
+            raise UserError(
+                f"config: {key}: training.batch_size: {size} leaves some of {experiment.gpus} GPUs no image; raise it"
+            )
+        if sides and 2 * min(sides) < pixels:
+            raise UserError(
+                f"config: {key}: training.sides: {min(sides)} is less than half of the {pixels} pixels of {name}, of "
+                "which it would skip some; take larger views"
             )
     for key, split, task, shot in tasks:
         of = splits[split]

@@ -161,14 +161,6 @@ def test_a_method_may_leave_keys_that_it_inherits_without_effect(write_config, o
             "sweeps.t.values: training.sides: Input should be greater than or equal to 16",
         ),
         (
-            {"datasets.glyphs.size": 48, "methods.multi_level.training": {"sides": [24, 23]}},
-            "multi_level: training.sides: 23 is less than half of the 48 pixels of glyphs, of which it would skip some",
-        ),
-        (
-            {"gpus": 4, "methods.multi_level.training": {"batch_size": 3}},
-            "multi_level: training.batch_size: 3 leaves some of 4 GPUs no image; raise it",
-        ),
-        (
             {"datasets.cub": {"source": "cub"}, "trained_on": {"cub": "glyphs"}},
             "trained_on.cub: the images of glyphs are grey: its encoders take no colours",
         ),

@@ -18,6 +18,7 @@ from mlcl import train as training
 from mlcl.config import Experiment
 from mlcl.data import definition
 from mlcl.data.packed import Packed
+from mlcl.episodes import check_tasks
 from mlcl.errors import UserError
 from mlcl.features import load, origin
 from mlcl.paths import Files
@@ -308,14 +309,20 @@ def test_choices_that_are_missing_are_made_again(tiny_data, tmp_path):
     assert results.choices(RUNS[0]).read_bytes() == before
 
 
-def test_batches_larger_than_the_data_are_named_before_training(tiny_data, tmp_path):
-    place(tiny_data, tmp_path)
-    sweep = {"batch": {"of": ["cross_entropy"], "key": "training.batch_size", "values": [192, 193]}}
-    message = (
-        r"config: cross_entropy\.batch\.193: training\.batch_size: 193 is more than the 192 base images of tiny; lower"
-    )
-    with pytest.raises(UserError, match=message):
-        run(Experiment.parse(CONFIG | {"sweeps": sweep}, "test"), tmp_path, max_minutes=60)
+@pytest.mark.parametrize(
+    ("key", "values", "message"),
+    [
+        ("batch_size", [192, 193], r"training\.batch_size: 193 is more than the 192 base images of tiny; lower it"),
+        ("batch_size", [8, 3], r"training\.batch_size: 3 leaves some of 4 GPUs no image"),
+        ("sides", {"24": [24], "16": [16]}, r"training\.sides: 16 is less than half of the 36 pixels of tiny, of"),
+    ],
+)
+def test_batches_and_views_that_do_not_fit_are_named_before_training(tiny_data, key, values, message):
+    experiment = CONFIG | {"sweeps": {"t": {"of": ["cross_entropy"], "key": f"training.{key}", "values": values}}}
+    splits = json.loads((tiny_data / "manifest.json").read_text())["splits"]
+    experiment |= {"gpus": 4, "datasets": {"tiny": {"source": "glyphs", "size": 36}}}
+    with pytest.raises(UserError, match=rf"config: cross_entropy\.t\.{list(values)[1]}: {message}"):
+        check_tasks(Experiment.parse(experiment, "test"), "tiny", splits)
 
 
 def test_an_older_record_and_an_older_manifest_say_less_and_do(tiny_data, tmp_path):

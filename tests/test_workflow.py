@@ -42,6 +42,8 @@ class Checkout:
 
     def __init__(self, folder):
         self.folder, self.results = folder, folder / "results" / "tiny"
+        path = os.pathsep.join([str(BIN), os.environ["PATH"]])
+        self.environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder)}
         for name in ("workflow", "profiles", "mlcl"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "Snakefile", folder)
@@ -57,11 +59,10 @@ class Checkout:
         (self.folder / "config.yaml").write_text(yaml.safe_dump(config))
 
     def start(self, *arguments, config="config.yaml", **options):
-        path = os.pathsep.join([str(BIN), os.environ["PATH"]])
         return subprocess.Popen(
             [sys.executable, "-m", "snakemake", *arguments, "--configfile", config],
             cwd=self.folder,
-            env={**os.environ, "PATH": path, "PYTHONPATH": str(self.folder)},
+            env=self.environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -72,6 +73,9 @@ class Checkout:
         with self.start(*arguments, config=config) as process:
             out, error = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, out, error)
+
+    def run(self, command):
+        subprocess.run(command, shell=True, cwd=self.folder, env=self.environment, check=True)
 
     def jobs(self, *arguments, config="config.yaml"):
         """How often each rule would run, by a dry run."""
@@ -166,12 +170,15 @@ def test_models_are_not_trained_again_for_data_that_are_gone(checkout, tmp_path)
     shutil.move(checkout.folder / "data" / "packed", tmp_path)
     done = checkout.snakemake("--dry-run")
     left = (checkout.results / "packed" / "plain.json").is_symlink()
-    shutil.move(tmp_path / "packed", checkout.folder / "data")
     said = done.stdout + done.stderr
     assert done.returncode != 0
     assert not left
-    assert "data/packed/plain: is missing, and packed by this run it would have everything trained again; run" in said
-    assert f"'mlcl data {checkout.folder}/config.yaml:datasets.plain' first" in said
+    assert "data/packed/plain: is missing, and packed by this run it would have everything trained again; first" in said
+    (command,) = re.findall("first run (mlcl data '.*' --out data/packed/plain), by which only", said)
+    checkout.run(command)
+    assert checkout.jobs("train") == {}
+    shutil.rmtree(checkout.folder / "data" / "packed")
+    shutil.move(tmp_path / "packed", checkout.folder / "data")
     assert checkout.jobs("train") == {}
 
 
@@ -279,7 +286,7 @@ def test_encoders_solve_no_tasks_of_classes_that_they_learn(checkout):
     far = CONFIG["datasets"]["plain"] | {"seed": 1}
     checkout.configure(CONFIG | {"datasets": CONFIG["datasets"] | {"far": far}, "trained_on": {"far": "plain"}})
     folder = checkout.folder / "data" / "packed" / "far"
-    subprocess.run(["mlcl", "data", "config.yaml:datasets.far", "--out", folder], cwd=checkout.folder, check=True)
+    checkout.run("mlcl data config.yaml:datasets.far --out data/packed/far")
     done = checkout.snakemake("--dry-run")
     shutil.rmtree(folder)
     assert done.returncode != 0
@@ -375,6 +382,31 @@ def test_impossible_tasks_stop_before_the_first_packing(tmp_path):
     checkout.configure(changed(("evaluation", "way"), 21) | public)
     done = checkout.snakemake("--dry-run")
     assert "mini-imagenet: split test has 20 classes, fewer than the 21 of way: 21" in done.stdout + done.stderr
+
+
+def test_what_a_failed_job_was_to_replace_is_made_again(checkout, tmp_path):
+    """Snakemake's record of it has the code as it is now, and between files that are there it misses none."""
+    shutil.copytree(checkout.results, tmp_path / "before", symlinks=True)
+    code, broken = checkout.folder / "mlcl" / "extract.py", checkout.results / "broken"
+    start = "    extractor = Extractor(data, model, device, overlap)\n    images = "
+    fail = "    if Path('broken').exists():\n        raise UserError('broken')\n"
+    code.write_text(code.read_text().replace(start, fail + start))
+    broken.touch()
+    assert checkout.snakemake("--keep-going").returncode != 0
+    broken.unlink()
+    again = {"extract_features": 2, "evaluate_episodes": 2, "make_tables": 1}
+    assert checkout.jobs() == again | {"draw_features": 1, "write_report": 1}
+    assert checkout.jobs("tables") == again | {"tables": 1}
+    shutil.rmtree(checkout.results)
+    shutil.move(tmp_path / "before", checkout.results)
+
+
+def test_an_evaluation_that_is_missing_is_made_again(checkout, tmp_path):
+    path = checkout.results / "evaluations" / "plain" / "multi_level" / "0.parquet"
+    shutil.move(path, tmp_path)
+    assert checkout.jobs() == {"evaluate_episodes": 1, "make_tables": 1, "write_report": 1}
+    shutil.move(tmp_path / path.name, path)
+    assert checkout.jobs() == {}
 
 
 def test_a_model_that_an_unfinished_training_replaced_is_made_again(checkout, tmp_path):

@@ -1,8 +1,11 @@
 """The experiment, and what the rules declare of it: a job may depend on nothing else."""
 
+import json
 import os
 from base64 import urlsafe_b64encode
+from itertools import product
 from pathlib import Path
+from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -176,8 +179,9 @@ def link_packed(name):
         link.unlink(missing_ok=True)
         if (files.folder / "models" / name).exists():
             raise WorkflowError(
-                f"{manifest.parent}: is missing, and packed by this run it would have everything trained again; run "
-                f"'mlcl data {workflow.configfiles[-1]}:datasets.{name}' first, by which only what has changed is"
+                f"{manifest.parent}: is missing, and packed by this run it would have everything trained again; first "
+                f"run mlcl data {quote(experiment.datasets[name].model_dump_json())} --out data/packed/{name}, by "
+                "which only what has changed is"
             )
     elif not link.is_symlink():
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -210,8 +214,12 @@ check_foreign()
 
 
 def lost():
-    """The models that were there until a training of another recipe began, which did not end: nothing else would make
-    them again once the config is as it was. That of a run whose record is there was deleted by hand, to save room.
+    """What nothing else would make again: Snakemake misses no file between others that are there, and its record of a
+    job that failed has the config and code as they are now, as if the job had made what it was to make.
+
+    Models that were there until a training of another recipe began, which did not end, once the config is as it was;
+    that of a run whose record is there was deleted by hand, to save room. And features whose last extraction failed
+    after they had been evaluated.
     """
     if not workflow.is_main_process:
         return
@@ -219,16 +227,38 @@ def lost():
         parts = files.model(run), files.records(run) / "run.json"
         if recorded(files.evaluation(run)) and not any(part.exists() for part in parts):
             yield f"models/{run}/model.safetensors"
+    kinds = [*experiment.evaluation.splits]
+    kinds += ["copies"] if experiment.evaluation.support_copies else []
+    for run, kind in product(runs(experiment, experiment.recipes), kinds):
+        evaluation, features = files.evaluation(run), files.features(run, kind)
+        if evaluation.exists() and not features.exists():
+            if ended(features) > evaluation.stat().st_mtime:
+                yield f"features/{run}/{kind}.npy"
+
+
+def kept(kind, path):
+    """Where Snakemake keeps what it knows of a file; a name longer than a file system takes is a path of parts."""
+    name = urlsafe_b64encode(path.relative_to(files.folder).as_posix().encode())
+    *above, last = [name[i : i + 254].decode() for i in range(0, len(name), 254)]
+    return files.folder.joinpath(
+        ".snakemake", kind, *(f"@{part}" for part in above), last
+    )
 
 
 def recorded(path):
-    """Whether Snakemake knows what made a file, or makes it again; of very long names it is taken for granted."""
-    file = path.relative_to(files.folder).as_posix()
-    name = urlsafe_b64encode(file.encode()).decode()
-    return len(name) > 200 or any(
-        (files.folder / ".snakemake" / kind / name).exists()
-        for kind in ("metadata", "incomplete")
-    )
+    """Whether Snakemake knows what made a file, or makes it again."""
+    return any(kept(kind, path).exists() for kind in ("metadata", "incomplete"))
+
+
+def ended(path):
+    """When the last job that was to make a file ended, well or not; 0 where Snakemake knows of none."""
+    try:
+        return json.loads(kept("metadata", path).read_text())["endtime"] or 0
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+LOST = list(lost())
 
 
 def check_recipe(run):

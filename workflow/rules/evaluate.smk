@@ -15,6 +15,7 @@ rule evaluate:
     input:
         EVALUATIONS,
         CHOICES,
+        LOST,
 
 
 rule evaluate_episodes:

@@ -15,6 +15,7 @@ rule figures:
             dataset=RUNS["dataset"],
             file=["sheet.png", "classes.png", "data.json"],
         ),
+        LOST,
 
 
 rule draw_training:

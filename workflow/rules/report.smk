@@ -2,6 +2,7 @@ rule report:
     input:
         "report.html",
         "model-card.md",
+        rules.evaluate.input,
 
 
 rule write_report:
@@ -11,7 +12,7 @@ rule write_report:
         records=expand(rules.train_encoder.output.record, **TRAININGS),
         figures=[
             file
-            for file in (*rules.tables.input, *rules.figures.input)
+            for file in (*TABLES, *rules.figures.input)
             if file.startswith("figures/")
         ],
         page=[

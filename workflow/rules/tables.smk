@@ -1,16 +1,22 @@
+TABLES = [
+    *expand(
+        "tables/{table}.{format}",
+        table=table_names(experiment),
+        format=["md", "csv", "tex"],
+    ),
+    "tables/metrics.json",
+    *expand(
+        "figures/{figure}.{format}",
+        figure=FIGURES,
+        format=["svg", "png"],
+    ),
+]
+
+
 rule tables:
     input:
-        expand(
-            "tables/{table}.{format}",
-            table=table_names(experiment),
-            format=["md", "csv", "tex"],
-        ),
-        "tables/metrics.json",
-        expand(
-            "figures/{figure}.{format}",
-            figure=FIGURES,
-            format=["svg", "png"],
-        ),
+        TABLES,
+        rules.evaluate.input,  # which would not be missed where tables of them are there
 
 
 rule make_tables:
@@ -29,7 +35,7 @@ rule make_tables:
                 if file.endswith((".csv", ".svg"))
                 else file
             )
-            for file in rules.tables.input
+            for file in TABLES
         ],
     log:
         "logs/tables.log",
