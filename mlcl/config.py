@@ -262,7 +262,7 @@ class Objective(Part):
         return self
 
 
-OF_STEPS = ("milestones", "decay")
+OF_STEPS = ("milestones", "decay")  # keys that the schedule `step` alone heeds
 
 
 class Schedule(Part):
