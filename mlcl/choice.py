@@ -30,7 +30,7 @@ def choose(rows: pd.DataFrame, levels: range) -> dict[Key, str]:
     chosen, last = {}, level(levels[-1])
     for key, some in rows.groupby(KEYS[:-1]):
         accuracies = some.pivot(index="episode", columns="representation", values="accuracy")[ensembles(levels)]
-        best = accuracies.mean().idxmax()
+        best = accuracies.mean().round(9).idxmax()  # without the last bits, by which equals differ
         gain, half_width = statistics.interval(accuracies[best] - accuracies[last])
         chosen[key] = best if gain > half_width else last
     return chosen

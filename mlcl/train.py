@@ -250,6 +250,10 @@ def describe(row: dict[str, float], epochs: int) -> str:
 
 
 def collapsed(row: dict[str, float], method: config.Method) -> list[int]:
-    """The levels whose contrastive loss stayed, over an epoch, at the log(2N - 1) of projections that are all equal."""
-    uninformed = math.log(2 * method.training.batch_size - 1)
-    return [level for level in method.objective.levels if abs(row[f"level{level}"] - uninformed) < 0.02]
+    """The levels whose contrastive loss stayed, over an epoch, at the log(2N - 1) of projections that are all equal.
+
+    What projections that differ take off it is in proportion to 1 / temperature.
+    """
+    uninformed, objective = math.log(2 * method.training.batch_size - 1), method.objective
+    near = 0.002 / objective.temperature
+    return [level for level in objective.levels if abs(row[f"level{level}"] - uninformed) < near]

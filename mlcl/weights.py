@@ -12,15 +12,18 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-DIGITS = 4  # of a weight: as many as a table can show, and none that depends on the processor
+DIGITS = (
+    4  # significant ones of a weight: enough whatever the scale of its logits, and none that depends on the processor
+)
 
 
 def fit(logits: Tensor) -> list[float]:
     """Weights of the levels, at least 0 and of sum 1, from the `logits` [levels, E, way, m] of tasks.
 
     With z_l(c) a query's logit of class c at level l and y its own class, they are in proportion to the w >= 0 that
-    minimise the mean over the queries of log sum_c exp(sum_l w_l (z_l(c) - z_l(y))), which is convex. All are equal
-    where no level is worth anything. The queries lie class after class, as `solve.solve` has them.
+    minimise the mean over the queries of log sum_c exp(sum_l w_l (z_l(c) - z_l(y))), which is convex. What says nothing
+    weighs nothing; all are equal where no level is worth anything. The queries lie class after class, as `solve.solve`
+    has them.
     """
     levels, _, way, m = logits.shape
     answers = torch.arange(way, device=logits.device).repeat_interleave(m // way)
@@ -33,6 +36,7 @@ def fit(logits: Tensor) -> list[float]:
         return float(scores.logsumexp(1).mean()), (shares @ margins).numpy()
 
     tight = {"ftol": 1e-12, "gtol": 1e-8}
-    found = minimize(cost, np.ones(levels), jac=True, method="L-BFGS-B", bounds=[(0, None)] * levels, options=tight).x
+    found = minimize(cost, np.zeros(levels), jac=True, method="L-BFGS-B", bounds=[(0, None)] * levels, options=tight).x
     total = found.sum()
-    return [round(float(weight), DIGITS) for weight in (found / total if total else np.full(levels, 1 / levels))]
+    weights = found / total if total else np.full(levels, 1 / levels)
+    return [float(f"{weight:.{DIGITS}g}") for weight in weights]

@@ -272,6 +272,18 @@ def test_levels_are_chosen_only_where_they_are_shown_to_do_better(gain, chosen):
     assert choice.choose(rows, range(1, 5)) == {(1, "l2", "nearest_centroid"): chosen}
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_of_equals_the_one_with_the_fewest_levels_is_chosen_whatever_the_order_of_their_episodes(seed):
+    rng = np.random.default_rng(seed)
+    answers = rng.integers(40, 76, 600) / 75
+    accuracies = {"level3": answers, "mean_probability": rng.permutation(answers)}
+    rows = pd.concat(
+        pd.DataFrame({"representation": name, "episode": range(600), "accuracy": accuracies.get(name, answers / 2)})
+        for name in representations.names((1, 2, 3, 4), subsets=True)
+    ).assign(shot=1, processing="l2", classifier="nearest_centroid")
+    assert choice.choose(rows, range(1, 5)) == {(1, "l2", "nearest_centroid"): "level3"}
+
+
 def test_choosing_asks_where_its_episodes_go(tiny_data, folder, tmp_path):
     spec = SPEC.model_copy(update={"choose": True})
     with pytest.raises(

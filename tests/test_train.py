@@ -509,6 +509,13 @@ def test_a_level_whose_projections_are_all_the_same_is_reported(tiny_data, tmp_p
     assert collapsed({"level2": math.log(31), "level4": 1.0}, spec) == [2]
 
 
+def test_at_a_high_temperature_projections_that_differ_are_not_taken_for_equal():
+    spec = method(epochs=1)
+    objective = spec.objective.model_copy(update={"temperature": 5.0})
+    spec = spec.model_copy(update={"objective": objective})
+    assert collapsed({"level2": math.log(31), "level4": math.log(31) - 0.01}, spec) == [2]
+
+
 def test_a_training_is_in_the_precision_of_its_recipe(tiny_data):
     one, other = (Run(Packed(tiny_data), method(precision=name), 0, CPU) for name in ("float32", "bfloat16"))
     assert float(one.advance()["level4"]) != float(other.advance()["level4"])

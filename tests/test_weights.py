@@ -69,6 +69,20 @@ def test_the_scale_of_a_levels_logits_does_not_matter():
     assert first / second == pytest.approx(20 * np.divide(*fit(logits)), rel=0.02)
 
 
+@pytest.mark.parametrize("scale", [1e-2, 1e-5])
+def test_a_level_of_small_logits_keeps_its_say(scale):
+    logits = drawn(np.random.default_rng(0), [1, 1, 2], episodes=100)
+    found = np.array(fit(logits * torch.tensor([1.0, 1.0, scale])[:, None, None, None])) * [1, 1, scale]
+    np.testing.assert_allclose(found / found.sum(), fit(logits), rtol=0.01)
+
+
+def test_a_level_that_says_nothing_weighs_nothing():
+    logits = drawn(np.random.default_rng(0), [1, 0, 2], episodes=100)
+    logits[1] = 0
+    assert fit(logits)[1] == 0
+    np.testing.assert_allclose(np.array(fit(logits))[[0, 2]], fit(logits[[0, 2]]), atol=1e-3)
+
+
 def test_levels_worth_nothing_are_equal():
     assert fit(drawn(np.random.default_rng(0), [-1, -2, -1])) == [pytest.approx(1 / 3, abs=1e-4)] * 3
 
