@@ -6,13 +6,13 @@ It is that the ensemble of an encoder trained at several levels beats the last l
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mlcl import record
+from mlcl import evaluations, record, results
 from mlcl.config import Experiment, Method
 from mlcl.errors import UserError
 from mlcl.figures import claims
@@ -67,37 +67,59 @@ def _rows(experiment: Experiment, files: Files, out: Path) -> Iterator[dict[str,
     kept = ["seeds", "episodes", "difference", "ci95", "p_holm", "ci95_over_seeds"]
     texts = dict.fromkeys(("single", "multi", "dataset"), str)  # a name may look like a number, or like none
     read = pd.read_csv(table, dtype=texts, keep_default_na=False, na_values={"ci95_over_seeds": ""})
-    for row in read.to_dict("records"):
-        if row["effect"] == WHOLE:
-            for name in (row["single"], row["multi"]):
-                _check(experiment, files, row["dataset"], name)
-            method, split = experiment.methods[row["multi"]], experiment.evaluation.split
-            yield {
-                "experiment": experiment.name,
-                "dataset": row["dataset"] + (", validation classes" if split == "val" else ""),
-                "single": names[row["single"]],
-                "multi": names[row["multi"]],
-                "encoder": _encoder(method),
-                "loss": _loss(method),
-                "epochs": method.training.epochs,
-                "shot": row["shot"],
-                **{key: row[key] for key in kept},
-                "verdict": VERDICTS[verdict(row)],
-                "table": Path(os.path.relpath(table, out)).as_posix(),
-            }
+    own = read[read["effect"] == WHOLE]
+    _check_evaluation(experiment, files, own)
+    for row in own.to_dict("records"):
+        for name in (row["single"], row["multi"]):
+            _check(experiment, files, row["dataset"], name)
+        method, split = experiment.methods[row["multi"]], experiment.evaluation.split
+        yield {
+            "experiment": experiment.name,
+            "dataset": row["dataset"] + (", validation classes" if split == "val" else ""),
+            "single": names[row["single"]],
+            "multi": names[row["multi"]],
+            "encoder": _encoder(method),
+            "loss": _loss(method),
+            "epochs": method.training.epochs,
+            "shot": row["shot"],
+            **{key: row[key] for key in kept},
+            "verdict": VERDICTS[verdict(row)],
+            "table": Path(os.path.relpath(table, out)).as_posix(),
+        }
+
+
+def _check_evaluation(experiment: Experiment, files: Files, rows: pd.DataFrame) -> None:
+    """Raises `UserError` where the table is of other tasks, or solved otherwise, than the config asks."""
+    table, spec = files.table("factorial", "csv"), experiment.evaluation
+    asked = {"shot": {*spec.shots}, "processing": {spec.processing[0]}, "classifier": {spec.classifiers[0]}}
+    asked |= {"seeds": {len(experiment.seeds)}, "episodes": {spec.episodes}}
+    for key, values in asked.items():
+        if len(rows) and {*rows[key]} != values:
+            raise UserError(
+                f"{table}: has {key} {_listed(rows[key])}, where the config asks for {_listed(values)}; run the "
+                "experiment again, or give the config that made it"
+            )
+
+
+def _listed(values: Iterable[Any]) -> str:
+    return ", ".join(map(str, sorted({*values})))
 
 
 def _check(experiment: Experiment, files: Files, dataset: str, method: str) -> None:
-    """Raises `UserError` where the table has what the config has not, or is of trainings by other recipes."""
+    """Raises `UserError` where the table has what the config has not, is of trainings by other recipes, or of tasks of
+    another protocol."""
     if dataset not in experiment.datasets or method not in experiment.methods:
         raise UserError(
             f"{files.table('factorial', 'csv')}: has {dataset}/{method}, which the config has not; run the experiment "
             "again, or give the config that made it"
         )
     for seed in experiment.seeds:
-        path = files.records(experiment.encoder_of(f"{dataset}/{method}/{seed}")) / "run.json"
+        run = f"{dataset}/{method}/{seed}"
+        path, evaluation = files.records(experiment.encoder_of(run)) / "run.json", files.evaluation(run)
         if path.exists():  # of the oldest there are none
             record.check(record.read(path)["made_by"], experiment.methods[method], path)
+        if evaluation.exists():
+            results.check_protocol(evaluation, evaluations.read(evaluation).protocol, experiment.evaluation)
 
 
 def _encoder(method: Method) -> str:

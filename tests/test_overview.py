@@ -125,6 +125,25 @@ def test_tables_of_another_config_are_passed_over(tmp_path):
     assert set(pd.read_csv(tmp_path / "out" / "claim.csv")["experiment"]) == {"one"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"evaluation": {"shots": [1]}}, "tables/factorial.csv: has shot 1, 5, where the config asks for 1; run"),
+        ({"evaluation": {"processing": ["centre"]}}, "tables/factorial.csv: has processing l2, where the config asks"),
+        ({"seeds": [3]}, "tables/factorial.csv: has seeds 2, where the config asks for 1; run the experiment again"),
+        ({"evaluation": {"split": "val"}}, ".parquet: was evaluated with split test, where the config asks for val"),
+        ({"evaluation": {"seed": 7}}, ".parquet: was evaluated with seed 0, where the config asks for 7; run"),
+    ],
+)
+def test_tables_of_another_evaluation_are_passed_over(tmp_path, changes, message):
+    configs = [experiment(tmp_path, name) for name in ("one", "other")]
+    changes = {key: CONFIG[key] | value if isinstance(value, dict) else value for key, value in changes.items()}
+    configs[1].write_text(yaml.safe_dump(CONFIG | {"name": "other"} | changes))
+    (said,) = write(configs, tmp_path / "out", tmp_path)
+    assert message in said
+    assert set(pd.read_csv(tmp_path / "out" / "claim.csv")["experiment"]) == {"one"}
+
+
 def test_names_that_look_like_numbers_or_like_none(tmp_path):
     methods = {"null": CONFIG["methods"]["single_level"], "1": CONFIG["methods"]["multi_level"]}
     config = experiment(tmp_path, "one", methods=methods, datasets={"2": {"source": "glyphs"}})

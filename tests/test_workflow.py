@@ -1,5 +1,6 @@
 """The workflow end to end, in a copy of its files, on a tiny config."""
 
+import json
 import os
 import re
 import shutil
@@ -154,6 +155,46 @@ def test_a_model_that_nobody_recorded_is_not_taken_for_one_of_another_recipe(che
     )
     assert message in done.stdout + done.stderr
     assert checkout.jobs("train") == {"train_encoder": 2, "train": 1}  # what is known to be of another is made again
+
+
+def test_a_model_that_something_else_put_in_a_recorded_ones_place_is_not_taken_for_it(checkout):
+    """As where a cluster's job ended after Snakemake, of whose earlier job there is a record, or after `mlcl run`."""
+    path = checkout.results / "runs" / "plain" / "multi_level" / "0" / "run.json"
+    before = path.read_text()
+    known = json.loads(before)
+    known["made_by"]["method"]["training"]["epochs"] = 150
+    path.write_text(json.dumps(known))
+    done = checkout.snakemake("--dry-run", "tables")
+    path.write_text(before)
+    assert done.returncode != 0
+    assert "multi_level/0/model.safetensors: was trained by another recipe" in done.stdout + done.stderr
+
+
+def test_an_evaluation_that_nobody_recorded_is_not_taken_for_one_of_another_recipe(checkout, tmp_path):
+    """As in git's results, whose models are elsewhere, under a config that was changed since."""
+    for name in (".snakemake", "models"):
+        shutil.move(checkout.results / name, tmp_path)
+    same = checkout.snakemake("--dry-run", "tables")
+    checkout.configure(changed(("training", "batch_size"), 32))
+    other = checkout.snakemake("--dry-run", "tables")
+    shutil.rmtree(checkout.results / ".snakemake", ignore_errors=True)
+    for name in (".snakemake", "models"):
+        shutil.move(tmp_path / name, checkout.results)
+    assert same.returncode == 0
+    assert other.returncode != 0
+    said = other.stdout + other.stderr
+    assert "multi_level/0/run.json: was trained by another recipe than the config's; give the method another" in said
+    assert "rm -rf models/plain/multi_level/0 runs/plain/multi_level/0 features/plain/multi_level/0 evaluations" in said
+
+
+def test_features_that_were_extracted_again_after_the_evaluation_can_go_too(checkout, tmp_path):
+    shutil.copytree(checkout.results, tmp_path / "before", symlinks=True)
+    shutil.rmtree(checkout.results / "features")
+    assert checkout.snakemake("features").returncode == 0
+    shutil.rmtree(checkout.results / "features")
+    assert checkout.jobs() == {}
+    shutil.rmtree(checkout.results)
+    shutil.move(tmp_path / "before", checkout.results)
 
 
 def test_levels_are_chosen_also_where_they_were_not(checkout, tmp_path):

@@ -219,7 +219,7 @@ def lost():
 
     Models that were there until a training of another recipe began, which did not end, once the config is as it was;
     that of a run whose record is there was deleted by hand, to save room. And features whose last extraction failed
-    after they had been evaluated.
+    after they had been evaluated; those of one that went well were deleted by hand, too.
     """
     if not workflow.is_main_process:
         return
@@ -232,7 +232,10 @@ def lost():
     for run, kind in product(runs(experiment, experiment.recipes), kinds):
         evaluation, features = files.evaluation(run), files.features(run, kind)
         if evaluation.exists() and not features.exists():
-            if ended(features) > evaluation.stat().st_mtime:
+            part = "copies" if kind == "copies" else "features"
+            made = files.folder / "benchmarks" / part / f"{run}.tsv"  # on success alone
+            since = made if made.exists() else evaluation
+            if ended(features) > since.stat().st_mtime:
                 yield f"features/{run}/{kind}.npy"
 
 
@@ -261,17 +264,38 @@ def ended(path):
 LOST = list(lost())
 
 
+def recipe(run):
+    return experiment.recipes[run.split("/")[1]]
+
+
+def believed(run):
+    """Whether Snakemake takes a run's model for one of the config's recipe: where it has no record of it, and where its
+    record is of a job that was to make such a one, even if something else made what is there.
+    """
+    model = files.model(run)
+    if kept("incomplete", model).exists():
+        return False
+    try:
+        params = json.loads(kept("metadata", model).read_text())["params"]
+        return any(identity(recipe(run)) in param for param in params)
+    except (OSError, ValueError, KeyError):
+        return True
+
+
 def check_recipe(run):
-    """Stop where a model is of another recipe than the config's."""
+    """Stop where what is there of a run is of another recipe than the config's."""
     from mlcl import record
 
-    path = files.records(run) / "run.json"
-    recipe = experiment.recipes[run.split("/")[1]]
+    path, model = files.records(run) / "run.json", files.model(run)
     try:
         if path.exists():  # else it is trained again
-            record.check(record.read(path)["made_by"], recipe, files.model(run))
+            what = model if model.exists() else path
+            record.check(record.read(path)["made_by"], recipe(run), what)
     except UserError as error:
-        raise WorkflowError(str(error)) from None
+        raise WorkflowError(
+            f"{error} with all that is of it: cd {quote(str(files.folder))} && "
+            f"rm -rf models/{run} runs/{run} features/{run} evaluations/{run}.parquet"
+        ) from None
 
 
 # After a checkout without `dvc pull`, `mlcl run`, or a job of a cluster that ended when Snakemake was gone: what is there
@@ -279,12 +303,14 @@ def check_recipe(run):
 if workflow.is_main_process:
     unknown = []
     for run in runs(experiment, experiment.recipes):
-        model, evaluation = files.model(run), files.evaluation(run)
-        if model.exists() and not recorded(model):
+        there = [
+            path for path in (files.model(run), files.evaluation(run)) if path.exists()
+        ]
+        known = all(recorded(path) for path in there)
+        if not known:
+            unknown.append(run)
+        if believed(run) if files.model(run).exists() else not known:
             check_recipe(run)
-            unknown.append(run)
-        elif evaluation.exists() and not recorded(evaluation):
-            unknown.append(run)
     if unknown:
         logger.warning(
             f"{files.folder}: holds results of {len(unknown)} runs, {unknown[0]} the first, but not Snakemake's records "
