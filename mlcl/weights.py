@@ -12,9 +12,7 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-DIGITS = (
-    4  # significant ones of a weight: enough whatever the scale of its logits, and none that depends on the processor
-)
+DIGITS = 4  # significant ones of a weight, whatever the scale of its logits, and none that depends on the processor
 
 
 def fit(logits: Tensor) -> list[float]:
