@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,13 @@ def _rows(experiment: Experiment, files: Files, out: Path) -> Iterator[dict[str,
     texts = dict.fromkeys(("single", "multi", "dataset"), str)  # a name may look like a number, or like none
     read = pd.read_csv(table, dtype=texts, keep_default_na=False, na_values={"ci95_over_seeds": ""})
     own = read[read["effect"] == WHOLE]
+    if own.empty:
+        return
     _check_evaluation(experiment, files, own)
+    sides = [own[["dataset", side]].itertuples(index=False, name=None) for side in ("single", "multi")]
+    for dataset, name in dict.fromkeys(chain(*sides)):
+        _check(experiment, files, dataset, name)
     for row in own.to_dict("records"):
-        for name in (row["single"], row["multi"]):
-            _check(experiment, files, row["dataset"], name)
         method, split = experiment.methods[row["multi"]], experiment.evaluation.split
         yield {
             "experiment": experiment.name,
@@ -94,7 +98,7 @@ def _check_evaluation(experiment: Experiment, files: Files, rows: pd.DataFrame) 
     asked = {"shot": {*spec.shots}, "processing": {spec.processing[0]}, "classifier": {spec.classifiers[0]}}
     asked |= {"seeds": {len(experiment.seeds)}, "episodes": {spec.episodes}}
     for key, values in asked.items():
-        if len(rows) and {*rows[key]} != values:
+        if {*rows[key]} != values:
             raise UserError(
                 f"{table}: has {key} {_listed(rows[key])}, where the config asks for {_listed(values)}; run the "
                 "experiment again, or give the config that made it"

@@ -253,12 +253,17 @@ def recorded(path):
     return any(kept(kind, path).exists() for kind in ("metadata", "incomplete"))
 
 
-def ended(path):
-    """When the last job that was to make a file ended, well or not; 0 where Snakemake knows of none."""
+def last_job(path):
+    """Snakemake's record of the last job that was to make a file, whether it did or failed; empty where it has none."""
     try:
-        return json.loads(kept("metadata", path).read_text())["endtime"] or 0
-    except (OSError, ValueError, KeyError):
-        return 0
+        return json.loads(kept("metadata", path).read_text())
+    except (OSError, ValueError):
+        return {}
+
+
+def ended(path):
+    """When the last job that was to make a file ended; 0 where Snakemake knows of none."""
+    return last_job(path).get("endtime") or 0
 
 
 LOST = list(lost())
@@ -275,11 +280,8 @@ def believed(run):
     model = files.model(run)
     if kept("incomplete", model).exists():
         return False
-    try:
-        params = json.loads(kept("metadata", model).read_text())["params"]
-        return any(identity(recipe(run)) in param for param in params)
-    except (OSError, ValueError, KeyError):
-        return True
+    params = last_job(model).get("params")
+    return params is None or any(identity(recipe(run)) in param for param in params)
 
 
 def check_recipe(run):
@@ -293,7 +295,7 @@ def check_recipe(run):
             record.check(record.read(path)["made_by"], recipe(run), what)
     except UserError as error:
         raise WorkflowError(
-            f"{error} with all that is of it: cd {quote(str(files.folder))} && "
+            f"{error}; what is of this run goes by: cd {quote(str(files.folder))} && "
             f"rm -rf models/{run} runs/{run} features/{run} evaluations/{run}.parquet"
         ) from None
 
