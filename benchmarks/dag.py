@@ -1,7 +1,7 @@
 """A sweep of many runs: what Snakemake itself takes, in time and memory, and what the tables take.
 
 A run is a data set, method and seed: three jobs. In the place of `mlcl` stands a shell script that writes empty outputs
-at once, so that what is left is Snakemake's, and so are the records that a later dry run reads.
+at once, but for the records that a later start reads, so that what is left is Snakemake's.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import yaml
 
 from benchmarks.compare import write
 from mlcl import evaluations as files
-from mlcl import representations
+from mlcl import record, representations
 from mlcl.config import Experiment
 
 ROOT = Path(__file__).parents[1]
@@ -41,15 +41,18 @@ stage=$1 dataset=$2
 [ "$1 $2" = "data show" ] && stage=show
 while [ $# -gt 1 ]; do
     shift
-    case $1 in --out) out=$2 ;; --records) records=$2 ;; --card) card=$2 ;; esac
+    case $1 in --out) out=$2 ;; --records) records=$2 ;; --card) card=$2 ;; --method) method=$2 ;; esac
 done
 case $stage in
 data)
     size='{"classes": 20, "smallest_class": 100}'
     mkdir -p "$out"
     for file in images.npy labels.npy classes.csv; do : > "$out/$file"; done
-    printf '{"dataset": %s, "splits": {"val": %s, "test": %s}}' "$dataset" "$size" "$size" > "$out/manifest.json" ;;
-train) sleep ${TRAIN:-0}; : > "$out/model.safetensors"; : > "$records/metrics.csv"; : > "$records/run.json" ;;
+    splits="{\\"train\\": $size, \\"val\\": $size, \\"test\\": $size}"
+    printf '{"dataset": %s, "splits": %s}' "$dataset" "$splits" > "$out/manifest.json" ;;
+train)
+    sleep ${TRAIN:-0}; : > "$out/model.safetensors"; : > "$records/metrics.csv"
+    printf '{"made_by": {"method": %s}, OTHERS}' "$method" > "$records/run.json" ;;
 features) sleep ${FEATURES:-0}; : > "$out/train.npy"; : > "$out/val.npy"; : > "$out/test.npy" ;;
 evaluate) sleep ${EVALUATE:-0}; : > "$out" ;;
 report) : > "$out"; : > "$card" ;;
@@ -128,7 +131,8 @@ class Checkout:
         shutil.copy(ROOT / "Snakefile", folder)
         (folder / "config.yaml").write_text(yaml.safe_dump(config(runs // SEEDS, SEEDS)))
         (folder / "bin").mkdir()
-        (folder / "bin" / "mlcl").write_text(STAND_IN)
+        others = ", ".join(f'"{field}": null' for field in record.FIELDS if field != "made_by")
+        (folder / "bin" / "mlcl").write_text(STAND_IN.replace("OTHERS", others))
         (folder / "bin" / "mlcl").chmod(0o755)
 
     def snakemake(self, *arguments: object, **environment: object) -> Cost:

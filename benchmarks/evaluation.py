@@ -37,6 +37,11 @@ LABELS = np.repeat(np.arange(CLASSES), IMAGES)
 ANSWERS = np.repeat(range(WAY), QUERIES)
 LEVELS = (64, 160, 320, 640)  # of a ResNet-12
 CORES = os.cpu_count() or 1
+# Representations, episodes and ways, of which the cost is to be seen to grow.
+GROWTH = (
+    ("last", 600, 5), ("levels", 600, 5), ("levels", 2500, 5), ("levels", 10_000, 5), ("levels", 600, 10),
+    ("levels", 600, 20),
+)  # fmt: skip
 
 
 def make(folder: Path) -> None:
@@ -198,7 +203,7 @@ def agreement(folder: Path) -> list[dict[str, object]]:
         support = solve.Bank(features.load(folder / "copies.npy"), bank.vectors.device, copies) if copies > 1 else None
         theirs: list[np.ndarray] = []
         mean, _ = scikit_learn(folder, shot, copies, tol=1e-10, dtype=np.float64, predictions=theirs)
-        [(_, _, scores)] = solve.solve(bank, tasks(shot), {"": logistic_regression}, support)
+        (_, _, scores), *_ = solve.solve(bank, tasks(shot), {"": logistic_regression}, support)
         same = scores.argmax(1).numpy() == np.stack(theirs)
         ours_mean = (scores.argmax(1).numpy() == ANSWERS).mean()
         rows.append({
@@ -212,10 +217,7 @@ def agreement(folder: Path) -> list[dict[str, object]]:
 def growth(folder: Path) -> list[dict[str, object]]:
     """Seconds and peak memory with episodes and ways, all classifiers, 5 shots; each in a process of its own."""
     rows = []
-    for name, episodes, way in (
-        ("last", 600, 5), ("levels", 600, 5), ("levels", 2500, 5), ("levels", 10_000, 5), ("levels", 600, 10),
-        ("levels", 600, 20),
-    ):  # fmt: skip
+    for name, episodes, way in GROWTH:
         command = [sys.executable, "-c", ALONE, str(folder / f"{name}.npy"), str(episodes), str(way), str(CORES)]
         runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() for _ in range(RUNS)]
         seconds, memory = (statistics.median(float(run[i]) for run in runs) for i in (0, 1))
@@ -229,14 +231,15 @@ def growth(folder: Path) -> list[dict[str, object]]:
 # Prints the seconds of an evaluation, and by how many MB its peak is above what is there before it.
 ALONE = """
 import sys, time, numpy as np, torch
+from pathlib import Path
 from benchmarks.compare import memory
 from mlcl import features, solve
 from mlcl.classifiers import CLASSIFIERS
 from mlcl.episodes import sample
 
-path, episodes, way, threads = sys.argv[1], *map(int, sys.argv[2:])
-loaded = features.load(path)
-labels = np.repeat(np.arange(20), 600)
+episodes, way, threads = map(int, sys.argv[2:])
+loaded = features.load(Path(sys.argv[1]))
+labels = np.repeat(np.arange(20), len(loaded.vectors) // 20)
 shape = dict(split="test", way=way, shot=5, queries=15, seed=0)
 warm = solve.Bank(loaded, torch.device("cpu"))  # reads the features
 solve.accuracies(warm, sample(labels, episodes=10, **shape), CLASSIFIERS)

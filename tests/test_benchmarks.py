@@ -1,8 +1,13 @@
 """Benchmarks call the package below its commands, where no other test sees that a change breaks them."""
 
+import os
+import subprocess
+import sys
+
+import numpy as np
 import pytest
 
-from benchmarks import dag, training
+from benchmarks import dag, evaluation, training
 from mlcl.data.packed import Packed
 
 
@@ -21,3 +26,29 @@ def test_the_benchmark_of_tables_runs(monkeypatch):
     monkeypatch.setattr(dag, "TABLES", ((2, 1),))
     (row,) = dag.tables()
     assert row["runs"] == 2
+
+
+@pytest.mark.usefixtures("torch_as_before")
+def test_the_benchmark_of_evaluations_runs(tmp_path, monkeypatch):
+    for name, value in {"IMAGES": 40, "EPISODES": 20, "GROWTH": (("levels", 20, 5),), "RUNS": 1, "CORES": 1}.items():
+        monkeypatch.setattr(evaluation, name, value)
+    monkeypatch.setattr(evaluation, "LABELS", np.repeat(np.arange(evaluation.CLASSES), 40))
+    evaluation.make(tmp_path)
+    for peer in (evaluation.scikit_learn, evaluation.torch_loop):
+        assert 0.3 < peer(tmp_path, 5)[0] <= 1
+    assert 0.3 < evaluation.easyfsl(tmp_path, 5) <= 1
+    assert len(evaluation.ours(tmp_path, ["logistic_regression"], 5, copies=evaluation.COPIES)) == 2
+    assert all(float(row["same prediction %"]) > 99 for row in evaluation.agreement(tmp_path))
+    (row,) = evaluation.growth(tmp_path)
+    assert float(row["seconds"]) > 0
+
+
+def test_the_stand_in_of_a_sweep_is_believed(tmp_path):
+    """All of it is executed, and nothing is left to do at the next start."""
+    checkout = dag.Checkout(tmp_path, 5)
+    checkout.execute(1, "--cores", 2)
+    said = subprocess.run(
+        [sys.executable, "-m", "snakemake", "-n", "--configfile", "config.yaml"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "Nothing to be done" in said.stdout + said.stderr
