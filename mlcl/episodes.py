@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mlcl import config
+from mlcl.data.naming import comparable
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
 
@@ -97,10 +98,15 @@ def check_tasks(experiment: config.Experiment, name: str, splits: Mapping[str, d
 
 def check_novel(experiment: config.Experiment, packed: Mapping[str, Packed]) -> None:
     """Before hours of training, too: raise `UserError` where a data set that is solved by another's encoders validates
-    or tests on classes that these learn. `packed` may lack what is not there yet."""
+    or tests on classes that these learn, or may. `packed` may lack what is not there yet."""
     for name, source in experiment.trained_on.items():
         if name in packed and source in packed and packed[name].identity != packed[source].identity:
             base = packed[source].classes.query("split == 'train'")["class"]
+            if not comparable((packed[source].source, base), (packed[name].source, packed[name].classes["class"])):
+                raise UserError(
+                    f"config: trained_on.{name}: whether {source} trains on classes that {name} validates or tests on "
+                    "is not to be told, as not both name their classes of ImageNet by WordNet's ids; take files that do"
+                )
             if seen := packed[name].novel_among(base):
                 raise UserError(
                     f"config: trained_on.{name}: {source} trains on {len(seen)} classes, {seen[0]} among them, that "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mlcl import augment, encoders, features, hardware, seeds
+from mlcl.data.naming import comparable
 from mlcl.data.packed import SPLITS, Packed, identity
 from mlcl.embed import BATCH, batches, embed
 from mlcl.errors import UserError
@@ -32,7 +33,8 @@ def extract(
     """Write out/<split>.npy for each of the `splits`: one record an image, one field a level.
 
     Raises `UserError` where the model does not fit the data or a feature is not finite in float16; and, unless
-    `overlap` is asked for, where it was trained on other data whose base classes are among these data's novel ones.
+    `overlap` is asked for, where it was trained on other data whose base classes are among these data's novel ones, or
+    may be.
     """
     extractor = Extractor(data, model, device, overlap)
     images = {name: extractor.packed.split(name).images for name in splits}
@@ -100,8 +102,15 @@ class Extractor:
 
 
 def _check_overlap(packed: Packed, made_by: dict[str, Any], model: Path) -> None:
-    seen = [] if identity(made_by["data"]) == packed.identity else packed.novel_among(made_by["base_classes"])
-    if seen:
+    base = made_by["base_classes"]
+    if identity(made_by["data"]) == packed.identity:
+        return
+    if not comparable((made_by.get("source"), base), (packed.source, packed.classes["class"])):
+        raise UserError(
+            f"{model}: was trained on classes of ImageNet, and whether {packed.folder} validates or tests on them is "
+            "not to be told, as not both name theirs by WordNet's ids; take files that do, or add --overlap in any case"
+        )
+    if seen := packed.novel_among(base):
         raise UserError(
             f"{model}: was trained on {len(seen)} classes, {seen[0]} among them, that {packed.folder} validates or "
             "tests on; take an encoder trained on other classes, or add --overlap if you mean it"

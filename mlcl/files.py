@@ -26,7 +26,7 @@ def replacing(*paths: str | Path) -> Iterator[list[Path]]:
     for path in finals:
         path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with naming(finals[0]):
+        with naming(finals[0] if len(finals) == 1 else finals[0].parent):
             yield temporaries
         for temporary, final in zip(temporaries, finals, strict=True):
             with open(temporary, "rb") as file:

@@ -100,6 +100,7 @@ def _train(
         # What the result depends on: only a state of the same is continued.
         made_by = {
             "data": packed.identity,
+            "source": packed.source,
             "shape": packed.manifest["shape"],
             "base_classes": run.base.classes,
             "method": method.model_dump(mode="json", exclude={"title"}),

@@ -11,6 +11,7 @@ import tarfile
 import unicodedata
 import zipfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,11 @@ def encoded(pixels, form="png"):
 def dump(content, path, protocol=2):
     with open(path, "wb") as file:
         pickle.dump(content, file, protocol)
+
+
+def spoil_labels(spoiled, folder):
+    path = folder / "png" / "val_labels.pkl"
+    dump(pickle.loads(path.read_bytes()) | spoiled, path)
 
 
 # -- tiered-ImageNet ----------------------------------------------------------------------------------------
@@ -171,6 +177,16 @@ def test_tiered_imagenet_with_names_in_words_is_checked_by_its_super_classes(tie
             lambda f: dump([b"no png"] * 3, f / "png" / "val_images_png.pkl"),
             r"val_images_png\.pkl: image 0: cannot be read",
         ),
+        *(
+            (partial(spoil_labels, spoiled), r"val_labels\.pkl: (does not hold|has not the|has no label_g)")
+            for spoiled in (
+                {"label_specific_str": 3},
+                {"label_specific_str": ["crane"], "label_general": 5},
+                {"label_specific_str": ["crane"], "label_general": ["a"] * 3},
+                {"label_specific_str": ["crane"], "label_general_str": 7},
+                {"label_specific": [[0], [0, 1]]},
+            )
+        ),
     ],
 )
 def test_an_impaired_tiered_imagenet_is_named(tiered, spoil, message):
@@ -239,6 +255,27 @@ def test_cifar_fs_and_fc100_come_from_cifar_100(cifar, tmp_path, kind, counts):
     larger = cifar100.source(kind(source=name, size=40), raw)
     assert larger.decode(next(larger.items(0))).shape == larger.shape == (40, 40, 3)
     assert (next(larger.items(7)) == list(larger.items(0))[7]).all()
+
+
+@pytest.mark.parametrize(
+    ("part", "spoiled", "message"),
+    [
+        ("train", {b"fine_labels": [-1] * 500}, "train: does not hold labelled 32 x 32 images"),
+        ("train", {b"fine_labels": [0.5] * 500}, "train: does not hold labelled 32 x 32 images"),
+        ("test", {b"fine_labels": 3}, "test: does not hold labelled 32 x 32 images"),
+        ("test", {b"data": [[1], [2, 3]]}, r"test: does not hold what it should \(ValueError"),
+        ("test", {b"\xff": 1}, r"test: does not hold what it should \(UnicodeDecodeError"),
+        ("meta", {b"fine_label_names": 3}, r"meta: does not hold what it should \(TypeError"),
+        ("meta", {b"fine_label_names": [b"apple"] * 100}, "meta: does not name CIFAR-100's classes"),
+    ],
+)
+def test_an_impaired_cifar_100_is_named(cifar, tmp_path, part, spoiled, message):
+    _, content = cifar
+    (tmp_path / "cifar-100-python").mkdir()
+    for name, value in content.items():
+        dump(value | (spoiled if name == part else {}), tmp_path / "cifar-100-python" / name)
+    with pytest.raises(UserError, match=message):
+        cifar100.source(config.CifarFs(source="cifar-fs"), tmp_path)
 
 
 # -- Omniglot -----------------------------------------------------------------------------------------------
@@ -328,6 +365,8 @@ def test_cub_is_split_by_number(tmp_path, monkeypatch):
                 archive.addfile(info, io.BytesIO(data))
     cub.source(config.Cub(source="cub", size=16), tmp_path)
     (tmp_path / "CUB_200_2011" / "images" / "001.Bird_0" / "._0.jpg").write_bytes(b"macOS")
+    (tmp_path / "CUB_200_2011" / "images" / ".hidden").mkdir()
+    (tmp_path / "CUB_200_2011" / "images" / ".hidden" / "0.jpg").write_bytes(b"an editor's")
     data = packed(cub.source(config.Cub(source="cub", size=16), tmp_path), tmp_path / "packed")
     assert dict(data.classes["split"].value_counts()) == {"train": 100, "val": 50, "test": 50}
     numbers = data.classes["class"].str[:3].astype(int) - 1
@@ -392,6 +431,19 @@ def test_a_nested_folder_is_split_by_super_class(tmp_path):
     for i in range(6):
         assert len({c.split for c in classes if c.superclass == f"s{i}"}) == 1
     assert [sum(c.split == s for c in classes) for s in ("train", "val", "test")] == [8, 2, 2]  # 0.64, 0.16, 0.2 of 6
+
+
+@pytest.mark.parametrize("names", [("Train", "Val", "Test"), ("train", "valid", "test"), ("train", "val", "test", "x")])
+def test_folders_called_nearly_as_the_splits_are_not_drawn_across(tmp_path, names):
+    """The classes of all of them would come into one heap, and what others train on might be tested on."""
+    write_folder(tmp_path, [f"{name}/{i}" for name in names for i in range(4)])
+    with pytest.raises(UserError, match=r"has the folders .* call them train, val, test, these three and no other"):
+        folder.source(spec(tmp_path), tmp_path)
+    lines = [
+        f"{name}/{i},{('train', 'val', 'test')[place % 3]}\n" for place, name in enumerate(names) for i in range(4)
+    ]
+    (tmp_path / "split.csv").write_text("class,split\n" + "".join(lines))
+    assert len(folder.source(spec(tmp_path), tmp_path).classes) == 4 * len(names)
 
 
 def test_folders_called_as_the_splits_are_the_splits(tmp_path):
@@ -512,7 +564,7 @@ def test_linked_classes_count_and_hidden_files_do_not(tmp_path):
 
 
 def test_images_of_every_kind_count_and_other_files_do_not(tmp_path):
-    kinds = ["bmp", "gif", "heic", "jpeg", "jpg", "JPG", "png", "ppm", "tif", "tiff", "webp"]
+    kinds = ["bmp", "gif", "heic", "jpeg", "jpg", "JPG", "pgm", "png", "ppm", "tif", "tiff", "webp"]
     for i, kind in enumerate([*kinds, "txt", "csv"]):
         (tmp_path / f"{i:02}.{kind}").write_bytes(b"")
     found, others, _ = images.below(tmp_path)
@@ -681,7 +733,7 @@ def test_of_the_12_bits_of_a_tiff_too():
 def test_more_bits_are_refused():
     file = io.BytesIO()
     Image.fromarray(np.zeros((4, 4), np.float32)).save(file, "tiff")
-    with pytest.raises(UserError, match="x: is not read with more than 8 bits a pixel; save it as a PNG with 8 or 16"):
+    with pytest.raises(UserError, match="x: has 32 bits a pixel, which are not read; save it as a PNG with 8 or 16"):
         images.decode(file.getvalue(), "x", 4)
 
 

@@ -2,8 +2,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_verify import write
 
-from mlcl.episodes import sample
+from mlcl.config import Experiment
+from mlcl.data.pack import Class
+from mlcl.data.packed import Packed
+from mlcl.episodes import check_novel, sample
 from mlcl.errors import UserError
 
 GOLDEN = [[[65, 79], [50, 48], [113, 116]], [[67, 66], [108, 119], [82, 84]]]
@@ -71,3 +75,22 @@ def test_images_in_any_order_are_drawn_by_their_place_in_their_class():
     labels = np.random.default_rng(0).permutation(ordered)
     images = np.concatenate([np.flatnonzero(labels == c) for c in range(6)])
     np.testing.assert_array_equal(sample(labels, **SHAPE).support, images[sample(ordered, **SHAPE).support])
+
+
+def test_whose_names_do_not_tell_may_be_learnt_already(tmp_path):
+    """As where tiered-ImageNet comes from files that name no classes."""
+    names = {"train": "n00000001", "val": "n00000002", "test": "n00000003"}
+    classes = {
+        "mini": [Class(name, "", split) for split, name in names.items()],
+        "tiered": [Class(f"{split}-0", "", split) for split in names],
+    }
+    folders = {name: write(tmp_path / name, some, f"{name}-imagenet") for name, some in classes.items()}
+    packed = {name: Packed(folder) for name, folder in folders.items()}
+    for name, other in (("mini", "tiered"), ("tiered", "mini")):
+        datasets = {one: {"source": f"{one}-imagenet"} for one in packed}
+        methods = {"cross_entropy": {"objective": {"cross_entropy": 1}}}
+        config = {"name": "x", "datasets": datasets, "trained_on": {name: other}, "methods": methods}
+        with pytest.raises(
+            UserError, match=rf"config: trained_on\.{name}: whether {other} trains on .* is not to be told"
+        ):
+            check_novel(Experiment.parse(config, "test"), packed)

@@ -1,5 +1,6 @@
 """From an encoder to its table of accuracies."""
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -418,6 +419,35 @@ def test_an_encoder_that_saw_the_novel_classes_is_refused_unless_asked_for(tiny_
     extract.extract(tiny_data, path, CPU, tmp_path / "features", overlap=True)
     encoders.save(encoder, path, {**made_by, "data": {"images.npy": "another"}, "base_classes": ["cat", "train1"]})
     extract.extract(tiny_data, path, CPU, tmp_path / "features")
+
+
+@pytest.mark.parametrize(
+    ("source", "classes", "base_source", "base", "told"),
+    [
+        ("tiered-imagenet", "{}", "mini-imagenet", ["n00000001"], False),
+        ("tiered-imagenet", "{}", None, ["n00000001"], False),  # as older checkpoints are
+        ("tiered-imagenet", "n1000000{}", "mini-imagenet", ["n00000001"], True),
+        ("mini-imagenet", "n1000000{}", "tiered-imagenet", ["train-1"], False),
+        ("mini-imagenet", "n1000000{}", "glyphs", ["train-1"], True),
+        ("cub", "{}", "mini-imagenet", ["n00000001"], True),
+    ],
+)
+def test_an_encoder_of_imagenet_is_refused_where_names_do_not_tell(
+    tiny_data, model, tmp_path, source, classes, base_source, base, told
+):
+    encoder, made_by = encoders.load(model)
+    path, data = tmp_path / "model.safetensors", tmp_path / "data"
+    encoders.save(encoder, path, made_by | {"data": {}, "source": base_source, "base_classes": base})
+    shutil.copytree(tiny_data, data)
+    manifest = json.loads((data / "manifest.json").read_text()) | {"dataset": {"source": source}}
+    (data / "manifest.json").write_text(json.dumps(manifest))
+    table = pd.read_csv(data / "classes.csv")
+    table["class"] = [classes.format(row % 10) for row in range(len(table))]
+    table.to_csv(data / "classes.csv", index=False)
+    refused = pytest.raises(UserError, match=r"is not to be told, as not both name .* add --overlap in any case")
+    with contextlib.nullcontext() if told else refused:
+        extract.extract(data, path, CPU, tmp_path / "features", ["test"])
+    extract.extract(data, path, CPU, tmp_path / "features", ["test"], overlap=True)
 
 
 @pytest.mark.parametrize(

@@ -164,6 +164,25 @@ def test_a_cache_of_wrong_rows_is_named(folder, tmp_path):
             source(tmp_path / "pickles")
 
 
+def test_pickles_of_another_structure_are_named(folder, tmp_path):
+    write_caches(folder, tmp_path / "pickles")
+    path = tmp_path / "pickles" / "mini-imagenet-cache-test.pkl"
+    content = pickle.loads(path.read_bytes())
+    halves = {name: [0.5, 1.5] for name in NAMES["test"]}
+    for spoiled in ({"image_data": [1, 2]}, {"class_dict": [1]}, {"class_dict": halves}, {"class_dict": {"a": 3}}):
+        path.write_bytes(pickle.dumps(content | spoiled, 2))
+        with pytest.raises(UserError, match=r"cache-test\.pkl: (does not hold|has class a)") as caught:
+            source(tmp_path / "pickles")
+        assert "\n" not in str(caught.value)
+    write_category_splits(folder, tmp_path / "others")
+    path = tmp_path / "others" / "miniImageNet_category_split_test.pickle"
+    content = pickle.loads(path.read_bytes())
+    for spoiled in ({b"labels": 3}, {b"data": 3}, {b"catname2label": [1]}, {b"catname2label": {"a": []}}):
+        path.write_bytes(pickle.dumps(content | spoiled, 2))
+        with pytest.raises(UserError, match=r"split_test\.pickle: (does not hold|has 1 classes)"):
+            source(tmp_path / "others")
+
+
 @pytest.mark.parametrize(
     "spoil",
     [lambda images: images[1:], lambda images: images / 255, lambda images: images.transpose(0, 3, 1, 2)],
@@ -203,6 +222,7 @@ def test_the_training_folders_of_ilsvrc(folder, tmp_path):
             shutil.copy(folder / "images" / rows("test")[0][0], raw / label / f"{label}_11.JPEG")
         shutil.copy(folder / f"{split}.csv", raw)
     packed(folder, tmp_path / "one")
+    (raw / "n00000000" / "n00000000_2 (1).JPEG").write_bytes(b"somebody's copy")
     packed(raw, tmp_path / "other")
     assert (tmp_path / "one" / "images.npy").read_bytes() == (tmp_path / "other" / "images.npy").read_bytes()
     for path in (raw / "n00000000").iterdir():
@@ -246,6 +266,8 @@ FIRST = {split: rows(split)[0][0] for split in SPLIT}
             r"val\.csv: has the columns file, label",
         ),
         (lambda f: edit(f / "train.csv", lambda t: t.replace(",n00000001", ",n00000000")), r"classes of 2 to 4 images"),
+        (lambda f: edit(f / "val.csv", lambda t: "filename,label\n"), r"val\.csv: lacks class n01000000 of val"),
+        (lambda f: edit(f / "val.csv", lambda t: f"{t},\n"), r"val\.csv: has classes of 1 to 2 images"),
         (lambda f: edit(f / "test.csv", lambda t: t.replace("003.jpg", "001.jpg")), r"test\.csv: .* 2 different ones"),
         (
             lambda f: edit(f / "val.csv", lambda t: t.replace(",n01000000", ",n00000000")),

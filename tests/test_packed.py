@@ -39,6 +39,10 @@ def refuse(image, bad):
     return 255 - image
 
 
+def killed(image):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def slowly(image):
     time.sleep(0.0005)
     return image
@@ -102,6 +106,13 @@ def test_a_bad_image_leaves_what_was_there(tmp_path):
     with pytest.raises(UserError, match="image 3"):
         pack(source(images, decode=partial(refuse, bad=images[3]))[1], tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def test_a_killed_process_that_decodes_is_said(tmp_path):
+    with pytest.raises(
+        UserError, match="a process that decodes images was killed, as systems do where memory runs out"
+    ):
+        pack(source(decode=killed)[1], tmp_path)
 
 
 @pytest.mark.parametrize("count", [4, 6])
@@ -266,6 +277,16 @@ def test_data_of_another_definition_stay_also_where_they_were_packed_meanwhile(t
     with pytest.raises(UserError, match="was packed from another definition"):
         pack(replace(given, provenance={"dataset": {"source": "there"}}), tmp_path)
     assert Packed(tmp_path).manifest["dataset"] == {"source": "here"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("manifest.json", "{}"), ("manifest.json", "[]"), ("classes.csv", "a,b")]
+)
+def test_a_file_of_another_form_is_no_packed_data_set(tmp_path, name, content):
+    pack(source()[1], tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match="holds no packed data set, or not all of it"):
+        Packed(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["images.npy", "labels.npy"])

@@ -84,6 +84,23 @@ def test_missing_images_of_a_class_are_found(tmp_path):
     assert failed(folder) == ["as many images as the classes count"]
 
 
+@pytest.mark.parametrize("label", [-1, 99, 2**62, 0.5])
+def test_damaged_labels_are_found(tmp_path, label):
+    folder = write(tmp_path)
+    labels = np.load(folder / "labels.npy")
+    labels = labels.astype(type(label))
+    labels[0] = label
+    np.save(folder / "labels.npy", labels)
+    assert failed(folder) == ["files have the manifest's checksums", "as many images as the classes count"]
+
+
+def test_a_class_without_images_is_found(tmp_path):
+    folder = write(tmp_path)
+    with (folder / "classes.csv").open("a") as file:
+        file.write("e,z,test,0\n")
+    assert failed(folder) == ["files have the manifest's checksums", "test has classes"]
+
+
 def test_an_image_without_a_label_is_found(tmp_path):
     folder = write(tmp_path)
     images = np.load(folder / "images.npy")
@@ -146,6 +163,9 @@ def test_classes_named_in_other_ways_are_not_compared(tmp_path):
     for one, other in ((mini, tiered), (tiered, mini)):
         assert found(one, "overlap", [other]) == "unknown: not both name classes by WordNet's ids"
     assert found(mini, "overlap", [mini]).startswith("0 classes of train in its test")
+    named = write(tmp_path / "named", [Class(name, "", split) for split, name in names.items()], "tiered-imagenet")
+    assert found(named, "overlap", [tiered]) == "unknown: not both name classes by WordNet's ids"
+    assert found(mini, "overlap", [named]).startswith("0 classes of train in its test")
     words = write(tmp_path / "words", [Class("crane", s, s) for s in ("train", "val", "test")], "tiered-imagenet")
     assert "no class in two splits" not in failed(words)
     assert found(words, "no class in") == "unknown: the files name classes in words, and repeat crane, crane"

@@ -21,14 +21,19 @@ def source(spec: config.CifarFs | config.Fc100, folder: Path) -> Source:
     where = archives.unpacked(folder / f"{FOLDER}.tar.gz", folder / FOLDER)
     classes = splits.published(spec.source)
     number = {c.name: i for i, c in enumerate(classes)}
-    names = list(map(unpickle.text, *unpickle.entries(where / "meta", "fine_label_names")))
-    if set(names) != set(number):
+    with unpickle.expected(where / "meta"):
+        names = list(map(unpickle.text, *unpickle.entries(where / "meta", "fine_label_names")))
+    if sorted(names) != sorted(number):
         raise UserError(f"{where / 'meta'}: does not name CIFAR-100's classes; fetch {FOLDER}.tar.gz again")
     pixels, labels, origins = [], [], []
     for path in (where / "train", where / "test"):
-        rows, fine = map(np.asarray, unpickle.entries(path, "data", "fine_labels"))
-        if rows.dtype != np.uint8 or rows.shape != (len(fine), 3 * 32 * 32) or not (fine < len(names)).all():
-            raise UserError(f"{path}: does not hold labelled 32 x 32 images; fetch {FOLDER}.tar.gz again")
+        with unpickle.expected(path):
+            rows, fine = map(np.asarray, unpickle.entries(path, "data", "fine_labels"))
+            if (
+                rows.dtype != np.uint8 or fine.dtype.kind not in "iu" or fine.ndim != 1
+                or rows.shape != (len(fine), 3 * 32 * 32) or not ((fine >= 0) & (fine < len(names))).all()
+            ):  # fmt: skip
+                raise UserError(f"{path}: does not hold labelled 32 x 32 images; fetch {FOLDER}.tar.gz again")
         pixels.append(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
         labels.append(np.array([number[names[label]] for label in fine]))
         file = str(path.relative_to(folder))

@@ -20,8 +20,8 @@ SPLIT_OF = ("train", "val", "train", "test")  # of the classes numbered 0, 1, 2,
 def source(spec: config.Cub, folder: Path) -> Source:
     """CUB_200_2011.tgz, or what it unpacks to, RGB. Raises `UserError` where it is missing or not whole."""
     root = archives.unpacked(folder / "CUB_200_2011.tgz", folder / "CUB_200_2011") / "images"
-    names = sorted(path.name for path in root.glob("*") if path.is_dir())
-    paths = sorted(root.glob("*/[!.]*.jpg"))  # macOS leaves ._*.jpg
+    names = sorted(path.name for path in root.glob("[!.]*") if path.is_dir())
+    paths = sorted(root.glob("[!.]*/[!.]*.jpg"))  # macOS leaves ._*.jpg
     if len(names) != 200 or len(paths) != IMAGES:
         raise UserError(
             f"{root}: holds {len(paths)} images of {len(names)} classes, not {IMAGES} of 200; fetch it again"

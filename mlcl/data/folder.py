@@ -18,6 +18,7 @@ from mlcl.data.pack import Class, Source, of_files
 from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
 
+LIKE_SPLITS = {*SPLITS, "training", "valid", "validation", "dev", "eval", "testing"}
 NO_TEXT = re.compile("[\x00-\x1f\ud800-\udfff]")  # control characters, and bytes that are no UTF-8
 
 
@@ -43,6 +44,12 @@ def source(spec: config.Folder, folder: Path) -> Source:
         files = [(of, name.partition("/")[2], path) for of, name, path in files]
         split = _by_folders(folder, files)
         names = dict.fromkeys(split, "")
+    elif near := sorted({name for name in names.values() if name.lower() in LIKE_SPLITS}):
+        # Drawn as super-classes are, one of them may be cut where others drew their line.
+        raise UserError(
+            f"{folder}: has the folders {', '.join(near)}, and its splits would be others; call them "
+            f"{', '.join(SPLITS)}, these three and no other, or say in split.csv which class is in which"
+        )
     else:
         split = _draw(spec, names)
     classes = sorted((Class(n, s, split[n]) for n, s in names.items()), key=lambda c: (SPLITS.index(c.split), c.name))
@@ -72,8 +79,10 @@ def listing(folder: Path) -> tuple[list[tuple[str, str, Path]], list[Path]]:
     first = {len(path.relative_to(folder).parts): path for path in reversed(paths)}  # by depth
     if not first.keys() <= {2} and not first.keys() <= {3}:
         places = ", ".join(str(path) for _, path in sorted(first.items())[:2])
-        where = f"at several depths ({places})" if len(first) > 1 else f"too deep ({places})"
-        where = f"outside of any class ({first[1]})" if 1 in first else where
+        if 1 in first:
+            where = f"outside of any class ({first[1]})"
+        else:
+            where = f"at several depths ({places})" if len(first) > 1 else f"too deep ({places})"
         raise UserError(f"{folder}: holds images {where}; lay them out as <class>/* or <super-class>/<class>/*")
     for path in paths:
         *above, name, _ = path.relative_to(folder).parts

@@ -14,8 +14,8 @@ from PIL import ExifTags, Image
 from mlcl.errors import UserError
 
 # Also of what some versions of Pillow cannot read: that one is named is better than that it is passed over.
-EXTENSIONS = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".ppm", ".tif"}
-EXTENSIONS |= {".tiff", ".webp"}
+EXTENSIONS = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"}
+EXTENSIONS |= {".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 TURNS = {  # by EXIF's orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -81,7 +81,7 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
             if image.width * image.height > LARGEST:
                 raise UserError(f"{name}: is {image.width} x {image.height} pixels large; remove it, or shrink it")
             if image.mode in ("I", "F"):
-                raise UserError(f"{name}: is not read with more than 8 bits a pixel; save it as a PNG with 8 or 16")
+                raise UserError(f"{name}: has 32 bits a pixel, which are not read; save it as a PNG with 8 or 16")
             turn = _turn(image) if crop else None
             picture = _opaque(image).convert(mode)
             if turn is not None:

@@ -54,7 +54,8 @@ def _first(folder: Path, names: list[str]) -> Path | None:
 def _from_files(spec: config.MiniImagenet, folder: Path) -> Source:
     table = pd.concat([_read_csv(folder / f"{split}.csv").assign(split=split) for split in SPLITS], ignore_index=True)
     classes = splits.published("mini-imagenet")
-    for split, rows in table.groupby("split"):
+    for split in SPLITS:
+        rows = table[table["split"] == split]
         splits.check(folder / f"{split}.csv", split, rows["label"], classes)
         for row in rows.itertuples():
             if not row.filename.startswith(row.label):
@@ -89,7 +90,7 @@ def _listed(folder: Path, table: pd.DataFrame) -> Iterator[Path]:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype=str)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); it needs the columns filename, label") from error
     if list(table.columns) != ["filename", "label"]:
@@ -112,14 +113,19 @@ def _of_ilsvrc(folder: Path, table: pd.DataFrame) -> Iterator[Path]:
             raise UserError(f"{folder}: {name} is no name of the split's, such as n0153282900000005.jpg")
         label, place = parts[1], int(parts[2])
         if label not in ordered:
-            found = (folder / label).glob(f"{label}_*.JPEG")
-            ordered[label] = sorted(found, key=lambda path: int(path.stem.rpartition("_")[2]))
+            ordered[label] = _numbered(folder / label)
         if not 1 <= place <= len(ordered[label]):
             raise UserError(
                 f"{folder}/{label}: has {len(ordered[label])} images, and {name} is number {place}; put the training "
                 "folders of ILSVRC-2012 there, whole, or images/"
             )
         yield ordered[label][place - 1]
+
+
+def _numbered(folder: Path) -> list[Path]:
+    """The images of a class of ILSVRC's, by the number in their names; n01532829_5 (1).JPEG is somebody's copy."""
+    names = (re.fullmatch(rf"{folder.name}_(\d+)\.JPEG", path.name) for path in folder.glob("*"))
+    return [folder / name[0] for name in sorted(filter(None, names), key=lambda name: int(name[1]))]
 
 
 # -- arrays of pixels in pickles ----------------------------------------------------------------------------
@@ -137,16 +143,18 @@ def _from_arrays(
     names = {split: [c.name for c in classes if c.split == split] for split in SPLITS}
     counts, origins = [], []
     for split, path in paths.items():
-        pixels, members = read(path, names[split])
-        splits.check(path, split, members, classes)
-        counts += [len(members[name]) for name in names[split]]
-        places = np.concatenate([members[name] for name in names[split]])
-        if (
-            any(count != IMAGES for count in counts) or len(np.unique(places)) < len(places)
-            or places.min() < 0 or places.max() >= len(pixels)
-            or pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3
-        ):  # fmt: skip
-            raise UserError(f"{path}: does not hold {IMAGES} RGB images of every class; fetch the file again")
+        with unpickle.expected(path):
+            pixels, members = read(path, names[split])
+            splits.check(path, split, members, classes)
+            counts += [len(members[name]) for name in names[split]]
+            places = np.concatenate([members[name] for name in names[split]])
+            if (
+                any(count != IMAGES for count in counts)
+                or places.dtype.kind not in "iu" or len(np.unique(places)) < len(places)
+                or places.min() < 0 or places.max() >= len(pixels)
+                or pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3
+            ):  # fmt: skip
+                raise UserError(f"{path}: does not hold {IMAGES} RGB images of every class; fetch the file again")
         origins.append(pd.DataFrame({"file": path.name, "place": places.astype(str)}))
         del pixels
 

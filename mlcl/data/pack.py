@@ -17,6 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from multiprocessing import connection
@@ -29,6 +30,7 @@ import pandas as pd
 
 from mlcl.data import definition
 from mlcl.data.packed import FILES, SPLITS
+from mlcl.errors import UserError
 from mlcl.files import alone, clear_unfinished, naming, replacing, sha256
 from mlcl.fingerprint import fingerprint
 from mlcl.progress import Progress
@@ -79,13 +81,19 @@ def pack(source: Source, folder: Path) -> None:
 
     After a kill, packing goes on where it was, if neither the source nor its files nor the code have changed. While
     another process packs it into the same folder, it is waited for. Raises `UserError` where an image cannot be
-    decoded, or the folder holds data of another definition, ValueError where the source gives more or fewer images than
-    it has labels.
+    decoded, a process that decodes is killed, or the folder holds data of another definition, ValueError where the
+    source gives more or fewer images than it has labels.
     """
     with alone(folder, "packing it") as waited:
         definition.check(folder, source.provenance["dataset"])  # another experiment's, by now
         if not (waited and _is_of(source, folder)):
-            _pack(source, folder)
+            try:
+                _pack(source, folder)
+            except BrokenProcessPool:
+                raise UserError(
+                    f"{folder}: a process that decodes images was killed, as systems do where memory runs out; free "
+                    "some, take fewer cores (taskset -c 0), or remove images of very many pixels, and run again"
+                ) from None
 
 
 def _is_of(source: Source, folder: Path) -> bool:

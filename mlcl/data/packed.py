@@ -23,6 +23,8 @@ import pandas as pd
 from mlcl.errors import UserError
 
 SPLITS = ("train", "val", "test")
+COLUMNS = ["class", "superclass", "split", "count"]
+FACTS = {"dataset", "splits", "shape", "flip", "mean", "std", "sha256"}
 FILES = ("images.npy", "labels.npy", "classes.csv", "origins.parquet")
 
 
@@ -48,6 +50,10 @@ class Packed:
             self.classes = pd.read_csv(self.folder / "classes.csv", keep_default_na=False, dtype={"class": str})
             self.images = np.load(self.folder / "images.npy", mmap_mode="r")
             self.labels = np.load(self.folder / "labels.npy")
+            if not isinstance(self.manifest, dict) or not self.manifest.keys() >= FACTS:
+                raise ValueError("the manifest lacks some of its entries")
+            if self.classes.columns.tolist() != COLUMNS:
+                raise ValueError("the table of classes lacks some of its columns")
         except (OSError, ValueError, EOFError) as error:
             raise UserError(
                 f"{self.folder}: holds no packed data set, or not all of it; make it with 'mlcl data'"
@@ -61,6 +67,10 @@ class Packed:
     def identity(self) -> dict[str, str]:
         """SHA-256 of the files by which data are told apart."""
         return identity(self.manifest["sha256"])
+
+    @property
+    def source(self) -> str:
+        return self.manifest["dataset"]["source"]
 
     def novel_among(self, base_classes: Iterable[str]) -> list[str]:
         """Those of an encoder's base classes that these data validate or test on."""

@@ -71,7 +71,7 @@ def facts(packed: Packed) -> dict[str, Any]:
 
     `image` is [H, W, C]; `equal` as in `Twins`; `sha256` is of the files of the packed form.
     """
-    source = packed.manifest["dataset"]["source"]
+    source = packed.source
     known = PUBLIC.get(source) or OWN.get(source, UNKNOWN)
     counts = packed.classes.groupby("split")["count"].agg(["size", "sum"])
     return {

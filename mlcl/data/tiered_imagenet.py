@@ -34,7 +34,8 @@ def source(spec: config.TieredImagenet, folder: Path) -> Source:
     classes: list[Class] = []
     labels, origins = [], []
     for split, path in paths.items():
-        names, numbers = _read_labels(folder / f"{split}_labels.pkl", split)
+        with unpickle.expected(folder / f"{split}_labels.pkl"):
+            names, numbers = _read_labels(folder / f"{split}_labels.pkl", split)
         labels.append(numbers + len(classes))
         classes += names
         origins.append(pd.DataFrame({"file": path.name, "place": np.arange(len(numbers)).astype(str)}))
@@ -124,8 +125,7 @@ def _image(item: np.ndarray | tuple[bytes, str], size: int) -> np.ndarray:
 
 def _read_labels(path: Path, split: str) -> tuple[list[Class], np.ndarray]:
     """The split's classes, and the place among them of each image's."""
-    content = unpickle.load(path)
-    entries = {unpickle.text(key): value for key, value in content.items()} if isinstance(content, dict) else {}
+    entries = unpickle.named(path)
     fine = entries.get("label_specific", entries.get("labels"))
     if fine is None:
         raise UserError(f"{path}: has neither label_specific nor labels; fetch the file again")

@@ -41,14 +41,31 @@ def entries(path: str | Path, *keys: str, optional: str | None = None) -> list[A
 
     The `optional` one comes last, None where it is missing. Raises `UserError` as `load` does, and where another is.
     """
-    content = load(path)
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: holds no dictionary; fetch the file again")
-    by_name = {text(key): value for key, value in content.items()}
+    by_name = named(path)
     for key in keys:
         if key not in by_name:
             raise UserError(f"{path}: has no entry {key}; fetch the file again")
     return [by_name[key] for key in keys] + ([by_name.get(optional)] if optional else [])
+
+
+def named(path: str | Path) -> dict[str, Any]:
+    """The dictionary that the pickle at `path` holds, its keys as text. Raises `UserError` as `load` does, and where it
+    holds something else."""
+    content = load(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: holds no dictionary; fetch the file again")
+    with expected(path):
+        return {text(key): value for key, value in content.items()}
+
+
+@contextmanager
+def expected(path: str | Path) -> Iterator[None]:
+    """Around code that takes the content of `path` to be of a certain structure: `UserError` where it is not."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:100]}"
+        raise UserError(f"{path}: does not hold what it should ({reason}); fetch the file again") from error
 
 
 def text(name: str | bytes) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mlcl.data import splits
 from mlcl.data.catalogue import IMAGENET
+from mlcl.data.naming import comparable, in_wordnet
 from mlcl.data.packed import FILES, SPLITS, Packed
 from mlcl.data.twins import Group, twins
 from mlcl.errors import UserError
@@ -42,12 +43,13 @@ def verify(folder: Path, others: list[Path]) -> list[Check]:
 
 def _files(packed: Packed) -> Iterator[Check]:
     missing = [name for name in FILES if not (packed.folder / name).exists()]
-    known = packed.manifest["sha256"]
-    wrong = [name for name in FILES if name not in missing and sha256(packed.folder / name) != known.get(name)]
+    checksums = packed.manifest["sha256"]
+    wrong = [name for name in FILES if name not in missing and sha256(packed.folder / name) != checksums.get(name)]
     found = [f"{name} is missing" for name in missing] + wrong
     yield Check("files have the manifest's checksums", not found, ", ".join(found) or f"{len(FILES)} files")
-    counts = np.bincount(packed.labels, minlength=len(packed.classes))
-    right = np.array_equal(counts, packed.classes["count"]) and len(packed.images) == len(packed.labels)
+    counts = pd.Series(packed.labels.ravel()).value_counts()  # of damaged labels any number
+    known = counts.reindex(range(len(packed.classes)), fill_value=0)
+    right = np.array_equal(known, packed.classes["count"]) and known.sum() == len(packed.labels) == len(packed.images)
     yield Check("as many images as the classes count", right, f"{len(packed.images):,} images")
 
 
@@ -56,12 +58,13 @@ def _classes(packed: Packed) -> Iterator[Check]:
     for split in SPLITS:
         counts = table.loc[table["split"] == split, "count"]
         each = f"{counts.min()} to {counts.max()}" if len(counts) else "no"
-        yield Check(f"{split} has classes", len(counts) > 0, f"{len(counts)} classes of {each} images")
+        filled = len(counts) > 0 and counts.min() > 0
+        yield Check(f"{split} has classes", filled, f"{len(counts)} classes of {each} images")
     repeated = table["class"][table["class"].duplicated()].tolist()
     more = f" and {len(repeated) - 3} more" if len(repeated) > 3 else ""
     found = f"{', '.join(repeated[:3])}{more}" if repeated else "none"
-    source = packed.manifest["dataset"]["source"]
-    in_words = source in IMAGENET and not _wordnet(packed)  # two classes may be called crane
+    source = packed.source
+    in_words = source in IMAGENET and not in_wordnet(table["class"])  # two classes may be called crane
     said = f"unknown: the files name classes in words, and repeat {found}" if repeated and in_words else found
     yield Check("no class in two splits", in_words or not repeated, said)
     if source in BY_SUPERCLASS:
@@ -116,8 +119,7 @@ def _overlaps(packed: Packed, others: list[Path]) -> Iterator[Check]:
         except UserError as error:
             yield Check(f"overlap with {folder.name} (noted)", True, str(error))
             continue
-        kinds = {one.manifest["dataset"]["source"]: _wordnet(one) for one in (packed, other)}
-        if set(kinds) <= set(IMAGENET) and len(set(kinds.values())) > 1:
+        if not comparable((packed.source, packed.classes["class"]), (other.source, other.classes["class"])):
             yield Check(f"overlap with {folder.name} (noted)", True, "unknown: not both name classes by WordNet's ids")
             continue
         found = []
@@ -125,11 +127,6 @@ def _overlaps(packed: Packed, others: list[Path]) -> Iterator[Check]:
             common = _names(packed, first) & _names(other, second)
             found.append(f"{len(common)} classes of {first} in its {second}")
         yield Check(f"overlap with {folder.name} (noted)", True, ", ".join(found))
-
-
-def _wordnet(packed: Packed) -> bool:
-    """Whether the classes are named as ImageNet names them; some files of its subsets have words, or nothing."""
-    return packed.classes["class"].str.fullmatch(r"n\d{8}").all()
 
 
 def _names(packed: Packed, split: str) -> set[str]:
