@@ -313,6 +313,16 @@ def test_a_change_of_the_config_costs_its_branch(checkout, path, value, jobs):
     assert checkout.jobs() == jobs
 
 
+@pytest.mark.parametrize(
+    ("run", "message", "one"),
+    [("plain/misspelt/0", "method misspelt", "multi_level, "), ("far/multi_level/0", "data set far", "plain\n")],
+)
+def test_what_the_config_has_not_is_named(checkout, run, message, one):
+    done = checkout.snakemake("--dry-run", f"evaluations/{run}.parquet")
+    assert done.returncode != 0
+    assert f"config: has no {message}; take one of {one}" in done.stdout + done.stderr
+
+
 def test_another_data_set_costs_no_training_where_its_encoders_are_there(checkout):
     datasets = CONFIG["datasets"] | {"far": CONFIG["datasets"]["plain"] | {"seed": 1}}
     checkout.configure(CONFIG | {"datasets": datasets, "trained_on": {"far": "plain"}})

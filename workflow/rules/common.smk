@@ -6,6 +6,7 @@ from base64 import urlsafe_b64encode
 from itertools import product
 from pathlib import Path
 from shlex import quote
+from textwrap import shorten
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
@@ -55,8 +56,16 @@ RUNS = {
 TRAININGS = RUNS | {"dataset": experiment.training_sets}
 
 
+def named(what, among, name):
+    """What the config has under a name that stands in a target."""
+    if name not in among:
+        those = shorten(", ".join(among), 300, placeholder=" and more")
+        raise WorkflowError(f"config: has no {what} {name}; take one of {those}")
+    return among[name]
+
+
 def dataset(wildcards):
-    return experiment.datasets[wildcards.dataset].model_dump_json()
+    return named("data set", experiment.datasets, wildcards.dataset).model_dump_json()
 
 
 def packing_code(wildcards):
@@ -70,6 +79,7 @@ def method(wildcards):
 
 def teacher(wildcards):
     """The model that a training learns from, where its method has a distillation."""
+    named("method", experiment.recipes, wildcards.method)
     run = experiment.teacher("{dataset}/{method}/{seed}".format(**wildcards))
     return [f"models/{run}/model.safetensors"] if run else []
 
