@@ -5,7 +5,6 @@ Nothing is trained here. The hours on a GPU are an estimate: operations over a s
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from functools import cache
 from operator import itemgetter
@@ -20,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.compare import write
 from mlcl.config import Encoder as Spec
 from mlcl.config import Evaluation, Experiment, Method
-from mlcl.encoders import Encoder, save
+from mlcl.encoders import Encoder, serialised
 from mlcl.objectives import Objective
 
 ROOT = Path(__file__).parents[1]
@@ -100,10 +99,7 @@ def parameters(spec: Spec) -> int:
 
 
 def model_bytes(spec: Spec) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.safetensors"
-        save(encoder(spec, "cpu"), path, {"method": {"encoder": spec.model_dump(mode="json")}})
-        return path.stat().st_size
+    return len(serialised(encoder(spec, "cpu"), {"method": {"encoder": spec.model_dump(mode="json")}}))
 
 
 def operations(experiment: Experiment) -> list[dict[str, object]]:

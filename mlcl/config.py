@@ -20,6 +20,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -40,6 +41,7 @@ Real = Annotated[float, BeforeValidator(_no_truth)]
 Positive = Annotated[Whole, Field(ge=1)]
 Fraction = Annotated[Real, Field(ge=0, le=1)]
 Side = Annotated[Whole, Field(ge=16, le=512)]  # of an image, in pixels
+Place = Annotated[str, Field(min_length=1)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
 
 
@@ -79,7 +81,7 @@ class Glyphs(Part):
 class Raw(Part):
     """What the data sets made from files have in common."""
 
-    path: str | None = None
+    path: Place | None = None
     """Where your copy of the files lies; a relative path starts at the root of the repository. By default they are
     expected in, and fetched to, the folder of data/raw that the catalogue of downloads names."""
     size: Side = 84
@@ -131,7 +133,7 @@ class Folder(Raw):
     """Any images: path/<class>/* or path/<super-class>/<class>/*, with split.csv (class, split) or a seeded split."""
 
     source: Literal["folder"]
-    path: str
+    path: Place
     flip: bool = True
     """Whether an image and its mirror image show the same class."""
     shares: tuple[Fraction, Fraction, Fraction] = (0.64, 0.16, 0.2)
@@ -322,6 +324,21 @@ class Training(Part):
     threads: Positive = 1
     """CPU threads of one training. Part of the recipe, since the last digits depend on it."""
 
+    def check(self, images: float, side: int, processes: int) -> None:
+        """Raise `UserError` where so many base images, `side` pixels wide, or so many processes are not to be trained
+        on or by."""
+        if self.batch_size > images:
+            raise UserError(f"training.batch_size: {self.batch_size} is more than the {images} base images; lower it")
+        if self.batch_size < processes:
+            raise UserError(
+                f"training.batch_size: {self.batch_size} leaves some of {processes} GPUs no image; raise it"
+            )
+        if self.sides and 2 * min(self.sides) < side:
+            raise UserError(
+                f"training.sides: {min(self.sides)} is less than half of the images' {side} pixels, of which it would "
+                "skip some; take larger views"
+            )
+
 
 class Method(Part):
     """A training recipe."""
@@ -431,6 +448,13 @@ class Sweep(Part):
     values: Annotated[tuple[str | bool | int | float, ...], Field(min_length=1), Once] | dict[Label, Any]
     """A list of values, or a name for each: {uniform: {1: 1, 4: 1}, rising: {1: 0.1, 4: 1}}. A value takes the place of
     the whole key: of a part, as training is one, what it does not name has the package's default again."""
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _parts_are_named(cls, values: Any) -> Any:
+        if isinstance(values, list) and any(isinstance(value, list | dict) for value in values):
+            raise ValueError("lists and parts need names, as in {small: [16, 16], large: [24, 24]}")
+        return values
 
     @property
     def labelled(self) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def check(
     if smallest_class < shot + queries:
         raise UserError(
             f"split {split} has a class of {smallest_class} images{smallest and f' ({smallest})'}, fewer than {shot} "
-            f"shots plus {queries} queries; lower either"
+            f"shots plus {queries} queries; lower either, or add images"
         )
 
 
@@ -69,22 +69,12 @@ def check_tasks(experiment: config.Experiment, name: str, splits: Mapping[str, d
     tasks = [("evaluation", split, evaluation, max(evaluation.shots)) for split in evaluated]
     images, pixels = splits["train"].get("images", math.inf), experiment.datasets[name].size
     for key, method in experiment.recipes.items() if name in experiment.training_sets else ():
-        training = method.training
-        validation, size, sides = training.validation, training.batch_size, training.sides
+        validation = method.training.validation
         tasks.append((f"{key}: training.validation", "val", validation, validation.shot))
-        if size > images:
-            raise UserError(
-                f"config: {key}: training.batch_size: {size} is more than the {images} base images of {name}; lower it"
-            )
-        if size < experiment.gpus:
-            raise UserError(
-                f"config: {key}: training.batch_size: {size} leaves some of {experiment.gpus} GPUs no image; raise it"
-            )
-        if sides and 2 * min(sides) < pixels:
-            raise UserError(
-                f"config: {key}: training.sides: {min(sides)} is less than half of the {pixels} pixels of {name}, of "
-                "which it would skip some; take larger views"
-            )
+        try:
+            method.training.check(images, pixels, experiment.gpus)
+        except UserError as error:
+            raise UserError(f"config: {key}: {name}: {error}") from None
     for key, split, task, shot in tasks:
         of = splits[split]
         try:

@@ -160,4 +160,4 @@ def _markdown(frame: pd.DataFrame) -> str:
     marked = frame.astype(dict.fromkeys(labels, str))
     marked = marked.assign(block=frame["dataset"], dataset="difference", bold=frame["verdict"] != VERDICTS[0])
     columns = [("difference", shot) for shot in sorted(frame["shot"].unique())]
-    return markdown(lay_out(TITLE, marked, columns, labels, "difference", notes, sign="+", over_seeds=True))
+    return markdown(lay_out(TITLE, marked, columns, labels, "difference", notes, differences=True))

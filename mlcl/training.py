@@ -76,16 +76,7 @@ class Run:
         spec, manifest = method.training, packed.manifest
         self.method, self.seed, self.device, self.flip = method, seed, device, manifest["flip"]
         self.base, self.validation = packed.split("train"), packed.split("val")
-        if len(self.base.labels) < spec.batch_size:
-            raise UserError(f"training.batch_size: {spec.batch_size} is more than the {len(self.base.labels)} images")
-        if spec.batch_size < distributed.size():
-            raise UserError(f"training.batch_size: {spec.batch_size} leaves some of {distributed.size()} GPUs no image")
-        side = packed.images.shape[1]
-        if spec.sides and 2 * min(spec.sides) < side:
-            raise UserError(
-                f"training.sides: {min(spec.sides)} is less than half of the images' {side} pixels, of which it would "
-                "skip some; take larger views"
-            )
+        spec.check(len(self.base.labels), packed.images.shape[1], distributed.size())
         self.tasks, self.met = self.validation_tasks()
         self.steps_per_epoch = len(self.base.labels) // spec.batch_size
         self.steps = spec.epochs * self.steps_per_epoch

@@ -17,7 +17,7 @@ from mlcl import cli, tables
 from mlcl.config import Experiment
 from mlcl.errors import UserError
 from mlcl.tables import published
-from mlcl.tables.layout import ABSENT, MINUS
+from mlcl.tables.layout import ABSENT, MINUS, SYMBOLS, Number, Row, Table, latex
 
 BOTH = CONFIG | {
     "datasets": {name: {"source": name} for name in ("mini-imagenet", "tiered-imagenet")},
@@ -263,10 +263,12 @@ def test_latex_compiles_and_prints_the_numbers_of_the_markdown(both, tmp_path):
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex here; on Debian, apt install texlive-latex-recommended")
     names = [*tables.TABLES]
+    rows = {"": [Row([f"A title with {symbol}"], [Number("1.00")]) for symbol in SYMBOLS]}
+    (tmp_path / "symbols.tex").write_text(latex(Table("Symbols", ["Method"], [("x", 1)], rows, [])))
     inputs = "\n".join(f"\\input{{{both}/tables/{name}}}" for name in names)
     (tmp_path / "article.tex").write_text(
         "\\documentclass{article}\n\\usepackage[a4paper,margin=2.5cm]{geometry}\n"
-        f"\\usepackage{{array,booktabs,longtable}}\n\\begin{{document}}\n{inputs}\n\\end{{document}}\n"
+        f"\\usepackage{{array,booktabs,longtable}}\n\\begin{{document}}\n{inputs}\n\\input{{symbols}}\n\\end{{document}}\n"
     )
     for _ in range(3):  # until the widths of the columns have settled
         done = subprocess.run(

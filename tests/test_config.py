@@ -107,6 +107,12 @@ def test_a_method_may_leave_keys_that_it_inherits_without_effect(write_config, o
         ({"encoder.pooling": "mean"}, "yaml: encoder.pooling: Input should be 'average' or 'max' (given: 'mean')"),
         ({"datasets.glyphs.source": "imagenet"}, "datasets.glyphs"),
         ({"datasets": {"a b": {"source": "glyphs"}}}, "datasets.a b"),
+        (
+            {"sweeps.t": {"of": ["multi_level"], "key": "training.sides", "values": [[16, 16]]}},
+            "sweeps.t.values: lists and parts need names, as in {small: [16, 16], large: [24, 24]}",
+        ),
+        ({"datasets.own": {"source": "folder", "path": ""}}, "path: String should have at least 1 character"),
+        ({"datasets.cub": {"source": "cub", "path": ""}}, "path: String should have at least 1 character"),
         ({"trained_on": {"cub": "glyphs"}}, "trained_on: there is no data set cub among glyphs"),
         (
             {"datasets.far": {"source": "glyphs"}, "trained_on": {"glyphs": "cub"}},

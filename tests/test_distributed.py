@@ -144,7 +144,7 @@ def test_ctrl_c_stops_all_processes_and_leaves_the_state(tiny_data, tmp_path):
 def test_an_error_of_all_processes_is_said_once(tiny_data, tmp_path):
     done = subprocess.run(command(tiny_data, method(500), tmp_path, 2), capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr == "mlcl train: training.batch_size: 500 is more than the 192 images\n"
+    assert done.stderr == "mlcl train: training.batch_size: 500 is more than the 192 base images; lower it\n"
 
 
 @pytest.mark.distributed

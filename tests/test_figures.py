@@ -325,6 +325,9 @@ def test_the_embedding_is_of_unit_vectors_and_repeats(seen):
     assert (first == second).all()
     for name in embedding.MAPS:
         assert (embedding.flat(np.ones((60, 4)), name) == 0).all()
+        line = embedding.flat(vectors[:60, :1], name)
+        assert line.shape == (60, 2)
+        assert np.ptp(line[:, 0]) > 0
 
 
 def test_long_names_of_classes_keep_their_ends():

@@ -504,6 +504,11 @@ def test_no_two_titles_are_alike():
     assert list(names.values()) == ["X (a) (a)", "X (b)", "X (a) (c)"]
 
 
+def test_a_title_of_blanks_is_none():
+    methods = {"a": {"title": "  ", "objective": {"cross_entropy": 1}}}
+    assert titles(Experiment.parse(CONFIG | {"methods": methods}, "test")) == {"a": "a"}
+
+
 def test_latex_escapes_every_special_character():
     row = Row(['&%$#_{}~^\\<>|[*]"'], [Number(f"{MINUS}1.00 ± 0.50", "bold")])
     table = Table("T_1", ["L"], [("a_b", 1)], {"#1": [row]}, ["50%"])

@@ -419,7 +419,7 @@ def test_a_validation_split_too_small_is_named_before_training(tiny_data, tmp_pa
 
 
 def test_a_batch_larger_than_the_data(tiny_data, tmp_path):
-    with pytest.raises(UserError, match=r"training\.batch_size: 500 is more than the 192 images"):
+    with pytest.raises(UserError, match=r"training\.batch_size: 500 is more than the 192 base images"):
         run(tiny_data, tmp_path, method(batch_size=500))
 
 

@@ -31,8 +31,9 @@ LONGEST_PADDING = 1 << 24
 REMEDY = "take the archive from its authors"
 
 
-def unpack(archive: Path, into: Path, limit_bytes: int, members: Callable[[str], bool] | None = None) -> None:
-    """Unpack the files of `archive` whose names `members` wants into the new folder `into`: all of them or none.
+def unpack(archive: Path, into: Path, limit_bytes: int, top: str = "") -> None:
+    """Unpack the files of `archive` whose names begin with `top`, and without it, into the new folder `into`: all of
+    them or none.
 
     Times, owners and permissions stay behind. `limit_bytes` is for all that the archive holds, unwanted files included.
     Raises `UserError` where the archive is larger, broken, encrypted, no zip, tar, tar.gz or tar.bz2, or holds anything
@@ -45,9 +46,9 @@ def unpack(archive: Path, into: Path, limit_bytes: int, members: Callable[[str],
         with tempfile.TemporaryDirectory(prefix=f".{into.name}.", dir=into.parent) as temporary:
             files = Path(temporary, "files")
             for member in _files(archive, limit_bytes):
-                if members and not members(member.name):
+                if not member.name.startswith(top):
                     continue
-                path = files / member.name
+                path = files / member.name.removeprefix(top)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with open(path, "xb") as file:  # names may differ and yet be one to the file system
                     for chunk in member.chunks():
@@ -71,19 +72,12 @@ def unpacked(archive: Path, folder: Path) -> Path:
         try:
             with alone(folder, "unpacking it"):
                 if not folder.is_dir():
-                    _unpack_beside(archive, folder)
+                    for leftover in folder.parent.glob(f".{folder.name}.*/"):  # of one that was killed
+                        shutil.rmtree(leftover)
+                    unpack(archive, folder, LARGEST, f"{folder.name}/")
         except OSError as error:
             raise UserError(f"{archive}: cannot be unpacked to {folder} ({error}); make room for it there") from error
     return folder
-
-
-def _unpack_beside(archive: Path, folder: Path) -> None:
-    prefix = f".{folder.name}."
-    for leftover in folder.parent.glob(f"{prefix}*/"):  # of one that was killed
-        shutil.rmtree(leftover)
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as temporary:
-        unpack(archive, Path(temporary, "all"), LARGEST, lambda name: name.startswith(f"{folder.name}/"))
-        os.replace(Path(temporary, "all", folder.name), folder)
 
 
 @dataclass

@@ -157,7 +157,7 @@ TIERED_IMAGENET = Dataset(
                 "test_labels.pkl",
             )
         ),
-        # the files of `png` in one archive, as Ren et al. published them
+        # the same in one archive, as Ren et al. published them
         (
             File(
                 "tiered-imagenet.tar",

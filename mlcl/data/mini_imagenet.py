@@ -141,15 +141,14 @@ def _from_arrays(
     """One file a split; only one of them is held at a time, mapped where its pickle allows."""
     classes = splits.published("mini-imagenet")
     names = {split: [c.name for c in classes if c.split == split] for split in SPLITS}
-    counts, origins = [], []
+    origins = []
     for split, path in paths.items():
         with unpickle.expected(path):
             pixels, members = read(path, names[split])
             splits.check(path, split, members, classes)
-            counts += [len(members[name]) for name in names[split]]
             places = np.concatenate([members[name] for name in names[split]])
             if (
-                any(count != IMAGES for count in counts)
+                any(len(members[name]) != IMAGES for name in names[split])
                 or places.dtype.kind not in "iu" or len(np.unique(places)) < len(places)
                 or places.min() < 0 or places.max() >= len(pixels)
                 or pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3
@@ -169,7 +168,7 @@ def _from_arrays(
 
     return Source(
         classes=classes,
-        labels=np.repeat(np.arange(len(classes)), counts),
+        labels=np.repeat(np.arange(len(classes)), IMAGES),
         origins=pd.concat(origins, ignore_index=True),
         root=paths["train"].parent,
         items=items,

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -19,6 +18,7 @@ import pandas as pd
 
 from mlcl import config
 from mlcl.data import definition, images, splits, unpickle
+from mlcl.data.naming import in_wordnet
 from mlcl.data.pack import Class, Source
 from mlcl.data.packed import SPLITS
 from mlcl.errors import UserError
@@ -136,7 +136,7 @@ def _read_labels(path: Path, split: str) -> tuple[list[Class], np.ndarray]:
     names = [unpickle.text(name) for name in entries.get("label_specific_str", [])]
     if len(names) != len(values):
         return [Class(f"{split}-{value}", "", split) for value in values], numbers
-    if all(re.fullmatch(r"n\d{8}", name) for name in names):
+    if in_wordnet(names):
         splits.check(path, split, names, splits.published("tiered-imagenet"))
         by_name = {c.name: c for c in published}
         return [by_name[name] for name in names], numbers

@@ -34,7 +34,8 @@ MAPS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"PCA": pca, "t-SNE": tsne
 
 def flat(vectors: np.ndarray, name: str) -> np.ndarray:
     """[n, D] -> [n, 2] by one of `MAPS`; what a training let collapse to a point stays one."""
-    return MAPS[name](vectors) if np.ptp(vectors, axis=0).any() else np.zeros((len(vectors), 2))
+    wide = np.pad(vectors, ((0, 0), (0, max(0, 2 - vectors.shape[1]))))  # of one dimension there is no second
+    return MAPS[name](wide) if np.ptp(vectors, axis=0).any() else np.zeros((len(vectors), 2))
 
 
 def chosen(labels: np.ndarray) -> np.ndarray:

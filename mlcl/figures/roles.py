@@ -30,7 +30,7 @@ def gain(gains: pd.DataFrame) -> dict[str, bytes]:
     """
     datasets, titles, shots, roles = (list(gains[key].unique()) for key in ("dataset", "title", "shot", "role"))
     with styled():
-        figure, panels = _by_dataset(datasets, titles, 0.15 + 0.16 * len(shots), 0.3, len(roles), sharex="col")
+        figure, panels = _by_dataset(datasets, titles, 0.15 + 0.16 * len(shots), len(roles), sharex="col")
         for axes, (role, dataset) in zip(panels, product(roles, datasets), strict=True):
             axes.set_title(f"{dataset}, {role}", fontsize="medium")
             inside = gains[(gains["dataset"] == dataset) & (gains["role"] == role)]
@@ -89,7 +89,7 @@ def episodes(accuracies: Mapping[tuple[str, int, str, str], np.ndarray]) -> dict
     """
     datasets, numbers, titles = (list(dict.fromkeys(key[i] for key in accuracies)) for i in range(3))
     with styled():
-        figure, panels = _by_dataset(datasets, titles, 0.5, 0.3, len(numbers))
+        figure, panels = _by_dataset(datasets, titles, 0.5, len(numbers))
         for axes, (shot, dataset) in zip(panels, product(numbers, datasets), strict=True):
             for row, (title, look) in enumerate(looks(titles).items()):
                 for place, role in enumerate((FULL, HOLLOW)):
@@ -103,12 +103,12 @@ def episodes(accuracies: Mapping[tuple[str, int, str, str], np.ndarray]) -> dict
 
 
 def _by_dataset(
-    datasets: Sequence[str], titles: Sequence[str], row: float, above: float, rows: int, sharex: str = "none"
+    datasets: Sequence[str], titles: Sequence[str], row: float, rows: int, sharex: str = "none"
 ) -> tuple[Figure, np.ndarray]:
     """A figure and its panels, row by row: a column a data set; in each the `titles` one below the other, each `row`
     inches high."""
     names = 0.2 + 0.065 * max(map(len, titles))
-    size = max(3.6, names + 2.6 * len(datasets)), 0.4 + above + rows * (0.6 + row * len(titles))
+    size = max(3.6, names + 2.6 * len(datasets)), 0.7 + rows * (0.6 + row * len(titles))
     figure = Figure(figsize=size, dpi=150, layout="constrained")
     panels = figure.subplots(rows, len(datasets), sharex=sharex, sharey=True, squeeze=False)
     for axes in panels.flat:

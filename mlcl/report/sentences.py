@@ -17,7 +17,7 @@ import pandas as pd
 from mlcl import statistics
 from mlcl.tables import comparison, contrasts, factorial
 from mlcl.tables.contrasts import SHOWN, unsure, verdict
-from mlcl.tables.layout import MINUS, made_by, shown
+from mlcl.tables.layout import made_by, shown
 from mlcl.tables.study import PROCESSING, Study, sides, titles, words
 
 
@@ -142,12 +142,12 @@ def said(row: dict, first: str, second: str) -> str:
 
 def _amount(row: dict) -> str:
     over_seeds = "" if np.isnan(row["ci95_over_seeds"]) else f", over seeds ± {row['ci95_over_seeds']:.2f}"
-    return f"{row['difference']:+z.2f} ± {row['ci95']:.2f}{over_seeds}".replace("-", MINUS)
+    return shown(row["difference"], row["ci95"], sign="+") + over_seeds
 
 
 def points(mean: float, half_width: float) -> str:
     """An interval by its ends."""
-    return " to ".join(f"{end:+z.2f}".replace("-", MINUS) for end in (mean - half_width, mean + half_width))
+    return " to ".join(shown(end, np.nan, sign="+") for end in (mean - half_width, mean + half_width))
 
 
 def p_value(p: float) -> str:
@@ -173,9 +173,8 @@ def better(frame: pd.DataFrame) -> Iterator[Finding]:
 
 
 def learnt(frame: pd.DataFrame, claims: Collection[str]) -> Iterator[Finding]:
-    """Difference by difference of the table of choices or of weights: how often it is better and worse, and where by
-    most. In a block of `claims`, of a pair of methods, a line is a difference; any other block is one, of several
-    methods."""
+    """Difference by difference of a table of `LEARNT`: how often it is better and worse, and where by most. In a block
+    of `claims`, of a pair of methods, a line is a difference; any other block is one, of several methods."""
     apart = frame["block"].isin(claims)
     what = frame["block"].where(~apart, frame["block"] + ": " + frame["label"])
     for name, rows in frame.groupby(what, sort=False):

@@ -74,7 +74,7 @@ def judged(
     frame.insert(frame.columns.get_loc("p") + 1, "p_holm", statistics.holm(frame["p"]))
     marked = frame.assign(bold=[verdict(row) != 0 for row in frame.to_dict("records")])
     notes = [protocol(experiment, experiment.evaluation.classifiers[0]), *notes, _note(frame)]
-    return frame, [lay_out(title, marked, columns(experiment), labels, "difference", notes, sign="+", over_seeds=True)]
+    return frame, [lay_out(title, marked, columns(experiment), labels, "difference", notes, differences=True)]
 
 
 def verdict(row: Mapping) -> int:

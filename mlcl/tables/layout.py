@@ -14,6 +14,17 @@ import pandas as pd
 MINUS = "\N{MINUS SIGN}"
 ABSENT = "\N{EN DASH}"
 
+# What titles may have and pdfLaTeX does not know.
+SYMBOLS = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
+    "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi", "π": "pi", "ρ": "rho", "σ": "sigma",
+    "τ": "tau", "υ": "upsilon", "φ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega",
+    "Γ": "Gamma", "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda", "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Φ": "Phi",
+    "Ψ": "Psi", "Ω": "Omega",
+    "→": "rightarrow", "←": "leftarrow", "↔": "leftrightarrow", "⇒": "Rightarrow", "≤": "leq", "≥": "geq",
+    "≠": "neq", "≈": "approx", "∞": "infty", "∈": "in",
+}  # fmt: skip
+
 LATEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -31,6 +42,7 @@ LATEX = str.maketrans(
         "]": "{]}",
         "*": "{*}",
         **{character: f"\\{character}" for character in "&%$#_{}"},
+        **{character: f"\\ensuremath{{\\{name}}}" for character, name in SYMBOLS.items()},
     }
 )
 
@@ -73,19 +85,18 @@ def lay_out(
     labels: Mapping[str, str],
     value: str,
     notes: Sequence[str],
-    sign: str = "",
-    over_seeds: bool = False,
+    differences: bool = False,
 ) -> Table:
     """A row for each combination of the frame's `labels` (column: heading), a column for each data set and shot.
 
     `frame` has a row a number: block, the labels, dataset, shot, `value` with its ci95 (NaN: none), bold and, if it
-    likes, underlined, and evaluations where `made_by` finds them. Rows and blocks come in the frame's order. `sign` "+"
-    marks positive numbers; `over_seeds` puts ci95_over_seeds in brackets. Raises ValueError where two numbers would
-    share a place.
+    likes, underlined, and evaluations where `made_by` finds them. Rows and blocks come in the frame's order. Of
+    `differences` the positive ones are marked too, and ci95_over_seeds stands in brackets. Raises ValueError where two
+    numbers would share a place.
     """
     if (taken := frame.duplicated(["block", *labels, "dataset", "shot"])).any():
         raise ValueError(f"{title}: two numbers have one place: {frame[taken].iloc[0][list(labels)].to_dict()}")
-    brackets = frame["ci95_over_seeds"] if over_seeds else [np.nan] * len(frame)
+    brackets, sign = (frame["ci95_over_seeds"], "+") if differences else ([np.nan] * len(frame), "")
     frame = frame.assign(
         text=[shown(*numbers, sign) for numbers in zip(frame[value], frame["ci95"], brackets, strict=True)],
         mark=np.where(frame["bold"], "bold", np.where(frame.get("underlined", False), "underlined", "")),
@@ -102,7 +113,7 @@ def lay_out(
 
 
 def shown(mean: float, ci95: float, over_seeds: float = np.nan, sign: str = "") -> str:
-    """The only place where numbers are rounded: two decimals, and no negative zero."""
+    """A number as tables and sentences show it: two decimals, and no negative zero."""
     if np.isnan(mean):
         return ABSENT
     text = f"{mean:{sign}z.2f}"

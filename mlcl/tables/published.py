@@ -11,11 +11,10 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from mlcl.config import Experiment, Part, Positive
+from mlcl.data.catalogue import PUBLIC
 from mlcl.errors import UserError
 
 PUBLISHED = Path(__file__).parents[1] / "published_results.csv"
-# The data sets known by name, as `source` in the config has it and, but for capitals, the literature.
-NAMED = ("mini-imagenet", "tiered-imagenet", "cifar-fs", "fc100", "omniglot", "cub")
 
 
 class Row(Part):
@@ -110,8 +109,8 @@ def _datasets(experiment: Experiment, row: Row, place: str) -> list[str]:
     trainings of their own, as the published methods had."""
     if row.dataset in experiment.datasets:
         return [row.dataset]
-    if row.dataset.lower() not in NAMED:
-        known = ", ".join([*experiment.datasets, *(name for name in NAMED if name not in experiment.datasets)])
+    if row.dataset.lower() not in PUBLIC:
+        known = ", ".join([*experiment.datasets, *(name for name in PUBLIC if name not in experiment.datasets)])
         raise UserError(f"{place}: dataset: {row.dataset} is none of {known}; correct it, or leave the row out")
     return [name for name in experiment.training_sets if experiment.datasets[name].source == row.dataset.lower()]
 

@@ -114,7 +114,7 @@ def read(experiment: Experiment, evaluations: Sequence[Path], out: Path, root: P
 
 def titles(experiment: Experiment) -> dict[str, str]:
     """What the tables call each recipe and deep ensemble, the methods first; no two alike."""
-    names = {name: " ".join((method.title or name).split()) for name, method in experiment.methods.items()}
+    names = {name: " ".join((method.title or "").split()) or name for name, method in experiment.methods.items()}
     for variant in experiment.variants:
         names.setdefault(variant.recipe, f"{names[variant.method]}, {words(variant.sweep)} {variant.label}")
     for ensemble, method in experiment.ensembles.items():

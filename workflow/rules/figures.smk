@@ -105,11 +105,6 @@ rule draw_data:
 # On demand alone: for looking around in, not for keeping.
 rule tensorboard:
     input:
-        "tensorboard",
-
-
-rule write_tensorboard:
-    input:
         manifest=f"packed/{RUNS['dataset'][0]}.json",
         evaluations=rules.make_tables.input.evaluations,
         features=f"features/{RUNS['dataset'][0]}/{METHODS['method'][-1]}/{RUNS['seed'][0]}/{experiment.evaluation.split}.npy",
