@@ -19,7 +19,7 @@ from mlcl import encoders, hardware, labelled
 from mlcl.data import folder, images
 from mlcl.embed import BATCH, batches, embed
 from mlcl.errors import UserError
-from mlcl.files import replacing
+from mlcl.files import check_place, replacing
 from mlcl.progress import Progress
 
 
@@ -56,8 +56,7 @@ def classify(
     models of unlike images or numbers of levels, for weights that are not one a level, below 0 or all 0, and where an
     encoder's representations are not finite.
     """
-    if out.exists() and not out.is_file():  # not after all images are seen; nor may it take a device's place
-        raise UserError(f"{out}: is no file; name a CSV file to write")
+    check_place(out)  # not after all images are seen
     if out.suffix.lower() in images.EXTENSIONS:
         raise UserError(f"{out}: is named as an image is; name a CSV file to write")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -19,9 +19,11 @@ def replacing(*paths: str | Path) -> Iterator[list[Path]]:
     """Temporary paths beside `paths`, to be written in the body; they take the real names, one by one in order, when
     it ends.
 
-    If the body raises, the temporary files go and the old ones stay.
+    If the body raises, the temporary files go and the old ones stay. Raises `UserError` as `check_place` does.
     """
     finals = [Path(path) for path in paths]
+    for path in finals:
+        check_place(path)
     temporaries = [path.with_name(f".{path.name}.{os.getpid()}.part") for path in finals]
     for path in finals:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,6 +37,12 @@ def replacing(*paths: str | Path) -> Iterator[list[Path]]:
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+
+
+def check_place(path: Path) -> None:
+    """Raise `UserError` where no file may take the place of what is there, as of a folder, or for all of /dev/null."""
+    if path.parent.resolve() == Path("/dev") or (path.exists() and not path.is_file()):
+        raise UserError(f"{path}: is no file; name one to write")
 
 
 @contextmanager

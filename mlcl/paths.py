@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
+from shlex import quote
 from typing import NamedTuple
 
 from mlcl.config import Experiment
@@ -52,6 +53,11 @@ class Files(NamedTuple):
 
     def table(self, name: str, form: str = "md") -> Path:
         return self.folder / "tables" / f"{name}.{form}"
+
+    def removal(self, run: str) -> str:
+        """The command that removes what there is of a run, so that it is made anew."""
+        parts = f"models/{run} runs/{run} features/{run} evaluations/{run}.parquet choices/{run}.parquet"
+        return f"cd {quote(str(self.folder))} && rm -rf {parts}"
 
     def log(self, job: str) -> Path:
         return self.folder / "logs" / f"{job}.log"

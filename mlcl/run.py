@@ -33,9 +33,11 @@ from mlcl.data import definition, sources
 from mlcl.data.pack import pack, sizes
 from mlcl.data.packed import Packed
 from mlcl.errors import UserError
-from mlcl.evaluate import CODE, evaluate
+from mlcl.evaluate import CODE as EVALUATION_CODE
+from mlcl.evaluate import evaluate
 from mlcl.files import sha256
 from mlcl.paths import Files
+from mlcl.train import CODE as TRAINING_CODE
 from mlcl.train import train
 
 
@@ -105,10 +107,18 @@ class _Run:
         taught_by = experiment.teacher(self.encoder)
         teacher = files.model(taught_by) if taught_by else None
         if self.model.exists():
-            record.check(encoders.load_made_by(self.model), self.recipe, self.model, trained_on, teacher)
+            made_by = encoders.load_made_by(self.model)
+            self._check(made_by, self.model, trained_on, teacher)
+            if made_by.get("code") != TRAINING_CODE and self.encoder == self.name:
+                print(
+                    f"{self.model}: was trained by other code than what is here, and is kept; to train it anew: "
+                    f"{files.removal(self.encoder)}",
+                    file=sys.stderr,
+                    flush=True,
+                )
         elif known.exists() and self.evaluation.exists():  # as git brings them; another model would have other numbers
             of = record.read(known)
-            record.check(of["made_by"], self.recipe, known, trained_on, teacher)
+            self._check(of["made_by"], known, trained_on, teacher)
             own = {"model": of["model"]} if "model" in of else {}  # older records name none
             results.check(self.evaluation, experiment.evaluation, self.recipe, self.data.identity, own)
             print(f"{self.name}: is evaluated, which is kept", file=sys.stderr, flush=True)
@@ -121,6 +131,14 @@ class _Run:
             self._train(teacher)
             until = math.inf  # what is left of this run takes seconds, and elsewhere the model may not be at hand
         self._evaluate(until)
+
+    def _check(self, made_by: dict[str, Any], path: Path, data: Packed, teacher: Path | None) -> None:
+        """Raise `UserError` where what is at `path` is not of the config's recipe and data."""
+        try:
+            record.check(made_by, self.recipe, path, data, teacher)
+        except UserError as error:
+            remedy = self.session.files.removal(self.encoder)
+            raise UserError(f"{error}; what is of this run goes by: {remedy}") from error
 
     def _train(self, teacher: Path | None) -> None:
         files = self.session.files
@@ -136,7 +154,8 @@ class _Run:
         """Extract the features that are missing, and solve the episodes if they are not solved as asked."""
         spec, choices = self.session.experiment.evaluation, self.session.files.choices(self.name)
         made_by = self.made_by()
-        solved = self.is_solved(self.evaluation, made_by | {"evaluate": CODE}) and (choices.exists() or not spec.choose)
+        solved = self.is_solved(self.evaluation, made_by | {"evaluate": EVALUATION_CODE})
+        solved = solved and (choices.exists() or not spec.choose)
         self.extract(made_by, not solved, until)
         if not solved:
             with Stage(f"evaluate {self.name}", until):

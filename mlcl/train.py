@@ -180,7 +180,7 @@ class Witness:
         if run.step == 0:
             for i, views in enumerate(run.batch()[0].chunk(2), start=1):
                 self.writer.add_images(f"view {i}", views[:64].cpu(), 0)
-        name, images = "/".join(scratch.parts[-3:]), run.steps * self.size
+        name, images = str(Path(*scratch.parts[-3:])), run.steps * self.size
         work = partial(pixels, run.method.training)
         self.progress = Progress(name, images, "images", done=run.step * self.size, work=work)
 

@@ -280,7 +280,7 @@ def test_an_encoder_of_no_numbers_is_named(tmp_path, model, levels):
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 def test_what_is_no_file_to_write_to_is_named_before_any_work(tmp_path, model, levels, make):
     make(tmp_path / "named.csv")
-    with pytest.raises(SystemExit, match=r"named\.csv: is no file; name a CSV file to write"):
+    with pytest.raises(SystemExit, match=r"named\.csv: is no file; name one to write"):
         classify(tmp_path, model)
 
 

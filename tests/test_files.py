@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from mlcl.errors import UserError
-from mlcl.files import alone, clear_unfinished, replacing, write_all
+from mlcl.files import alone, check_place, clear_unfinished, replacing, write_all
 
 
 def test_both_files_or_none(tmp_path):
@@ -33,6 +33,17 @@ def test_the_last_name_is_taken_last(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda before, after: taken.append(after) or replace(before, after))
     write_all({tmp_path / name: b"" for name in "bac"})
     assert [path.name for path in taken] == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_file_takes_no_place_of_what_is_none(tmp_path, make):
+    make(tmp_path / "place")
+    with pytest.raises(UserError, match="place: is no file; name one to write"):  # noqa: SIM117
+        with replacing(tmp_path / "place"):
+            pass
+    assert [path.name for path in tmp_path.iterdir()] == ["place"]
+    with pytest.raises(UserError, match="/dev/stdout: is no file"):
+        check_place(Path("/dev/stdout"))  # a link, which may lead to one
 
 
 def test_a_folder_is_made(tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import subprocess
 from itertools import count
 from types import SimpleNamespace
 
@@ -151,6 +152,13 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
     run(experiment, tmp_path, max_minutes=60)
     assert results.evaluation(RUNS[1]).read_bytes() == whole.evaluation(RUNS[1]).read_bytes()
 
+    # Of other code, it is kept, which is said.
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr("mlcl.run.TRAINING_CODE", "other")
+        run(experiment, tmp_path, max_minutes=60)
+    assert f"{results.model(RUNS[0])}: was trained by other code than what is here" in capsys.readouterr().err
+
     # Of another recipe, it is not taken for the config's.
     changed = Experiment.parse(CONFIG | {"training": CONFIG["training"] | {"epochs": 3}}, "test")
     with pytest.raises(UserError, match=r"model\.safetensors: was trained by another recipe than the config's"):
@@ -178,10 +186,14 @@ def test_a_spell_ends_cleanly_and_the_next_goes_on(tiny_data, tmp_path, monkeypa
     with pytest.raises(UserError, match=r"run\.json: was trained by another recipe than the config's"):
         run(changed, tmp_path, max_minutes=60)
 
-    # Whoever deletes the record too has the method trained anew, and nothing of the old model stays.
-    results.records(RUNS[0]).joinpath("run.json").unlink()
-    results.records(RUNS[1]).joinpath("run.json").unlink()
+    # Whoever removes it as is said has the method trained anew, and nothing of the old model stays.
     seeded = {name: results.evaluation(name).read_bytes() for name in RUNS}
+    for name in RUNS:
+        with pytest.raises(UserError) as caught:
+            run(changed, tmp_path, max_minutes=60)
+        told = str(caught.value).partition("what is of this run goes by: ")[2]
+        assert told == results.removal(name)
+        subprocess.run(told, shell=True, check=True)
     run(changed, tmp_path, max_minutes=60)
     for name in RUNS:
         assert encoders.load_made_by(results.model(name))["method"]["training"]["epochs"] == 3
@@ -269,7 +281,7 @@ def test_what_came_of_other_code_is_made_again(tiny_data, tmp_path, monkeypatch,
     run(experiment, tmp_path, max_minutes=60)
     features = results.features(RUNS[0], "test")
     before = features.stat().st_mtime_ns
-    monkeypatch.setattr("mlcl.run.CODE", "another")
+    monkeypatch.setattr("mlcl.run.EVALUATION_CODE", "another")
     monkeypatch.setattr(evaluate, "CODE", "another")
     run(experiment, tmp_path, max_minutes=60)
     assert "is of another code (evaluate) than what is there: evaluated again" in capsys.readouterr().err
@@ -312,16 +324,16 @@ def test_choices_that_are_missing_are_made_again(tiny_data, tmp_path):
 @pytest.mark.parametrize(
     ("key", "values", "message"),
     [
-        ("batch_size", [192, 193], r"training\.batch_size: 193 is more than the 192 base images of tiny; lower it"),
+        ("batch_size", [192, 193], r"training\.batch_size: 193 is more than the 192 base images; lower it"),
         ("batch_size", [8, 3], r"training\.batch_size: 3 leaves some of 4 GPUs no image"),
-        ("sides", {"24": [24], "16": [16]}, r"training\.sides: 16 is less than half of the 36 pixels of tiny, of"),
+        ("sides", {"24": [24], "16": [16]}, r"training\.sides: 16 is less than half of the images' 36 pixels, of"),
     ],
 )
 def test_batches_and_views_that_do_not_fit_are_named_before_training(tiny_data, key, values, message):
     experiment = CONFIG | {"sweeps": {"t": {"of": ["cross_entropy"], "key": f"training.{key}", "values": values}}}
     splits = json.loads((tiny_data / "manifest.json").read_text())["splits"]
     experiment |= {"gpus": 4, "datasets": {"tiny": {"source": "glyphs", "size": 36}}}
-    with pytest.raises(UserError, match=rf"config: cross_entropy\.t\.{list(values)[1]}: {message}"):
+    with pytest.raises(UserError, match=rf"config: cross_entropy\.t\.{list(values)[1]}: tiny: {message}"):
         check_tasks(Experiment.parse(experiment, "test"), "tiny", splits)
 
 

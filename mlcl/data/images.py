@@ -92,7 +92,7 @@ def decode(encoded: bytes | Path, name: str, size: int, *, mode: str = "RGB", cr
         if isinstance(error, OSError) and error.strerror:
             raise UserError(f"{name}: cannot be read: {error.strerror}") from error
         reason = " ".join(str(error).split())
-        raise UserError(f"{name}: cannot be read as an image ({reason}); replace it with an intact copy") from error
+        raise UserError(f"{name}: cannot be read as an image ({reason}); replace it by a sound JPEG or PNG") from error
     if crop:
         side = min(picture.size)
         left, top = (picture.width - side) // 2, (picture.height - side) // 2

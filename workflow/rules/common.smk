@@ -305,8 +305,7 @@ def check_recipe(run):
             record.check(record.read(path)["made_by"], recipe(run), what)
     except UserError as error:
         raise WorkflowError(
-            f"{error}; what is of this run goes by: cd {quote(str(files.folder))} && "
-            f"rm -rf models/{run} runs/{run} features/{run} evaluations/{run}.parquet"
+            f"{error}; what is of this run goes by: {files.removal(run)}"
         ) from None
 
 
