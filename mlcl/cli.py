@@ -91,7 +91,7 @@ def classify(given: argparse.Namespace) -> None:
     if found.others:
         print(f"{counted(found.others)} passed over, being no images")
     if found.unreadable:
-        raise UserError(f"{len(found.unreadable)} images have no name: {listed(found.unreadable)}")
+        raise UserError(f"{len(found.unreadable)} of {found.asked} images have no name: {listed(found.unreadable)}")
 
 
 def status(given: argparse.Namespace) -> None:

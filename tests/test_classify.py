@@ -225,7 +225,7 @@ def test_what_is_passed_over_and_what_cannot_be_read_is_said_and_the_rest_is_nam
     bad[1].write_bytes((tmp_path / "new" / "1-02.png").read_bytes()[:60])
     bad[2].symlink_to("nowhere")
     bad[3].write_bytes(b"")
-    with pytest.raises(SystemExit, match=r"4 images have no name: .*/0-000\.png: cannot be read .*; and 1 more$"):
+    with pytest.raises(SystemExit, match=r"4 of 28 images have no name: .*/0-000\.png: cannot be read .*; and 1 more$"):
         classify(tmp_path, model)
     said = capsys.readouterr().out
     assert "24 images, each named as one of 3 classes" in said
