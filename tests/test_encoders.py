@@ -1,6 +1,9 @@
+from functools import partialmethod
+
 import pytest
 import safetensors.torch
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from mlcl import config, encoders
@@ -222,3 +225,30 @@ def test_branches_bring_every_level_to_the_width_of_the_last(name):
     convolution, after, _ = encoder.network.branches[2][0]
     halved = F.leaky_relu(norm(F.conv2d(level3, convolution.weight, stride=2, padding=1), after), 0.1)
     assert torch.allclose(encoder.maps(images)[2], halved, atol=1e-6)
+
+
+def test_what_a_gpu_runs_compiled_is_one_program_for_each_size_and_gives_the_same(monkeypatch):
+    """Traced, differentiated and run as it is: to make code for it takes a CPU minutes."""
+    spec = config.Encoder(name="resnet12", width=4, branches=True, drop_block=0.1)
+    encoder = encoders.Encoder(spec, *RGB).train()
+    images = [torch.rand(4, 3, side, side) for side in (32, 48)]
+
+    def results(some):
+        torch.manual_seed(1)  # of what DropBlock drops
+        encoder.zero_grad()
+        vectors = encoder(some)
+        torch.cat(vectors, 1).square().sum().backward()
+        return [*vectors, *(parameter.grad for parameter in encoder.parameters())]
+
+    plain = [results(some) for some in images]
+    whole = partialmethod(nn.Module.compile, backend="aot_eager", fullgraph=True)  # raises where it finds two programs
+    monkeypatch.setattr(nn.Module, "compile", whole)
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    encoder.compile_network()
+    torch.testing.assert_close([results(some) for some in images], plain)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+    with torch.compiler.set_stance("force_eager"):  # as the validation has it
+        encoder.eval()(images[0])
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
+    torch._dynamo.reset()
